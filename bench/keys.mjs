@@ -1,0 +1,35 @@
+import { createHash, randomBytes } from 'node:crypto'
+
+/** The keys and values of the load; the same keys in every run, so that reads find what was written before. */
+export const KEY_KINDS = {
+  /** Spread evenly over the initial ranges. */
+  hex: (i) => createHash('sha256').update(`${i}`).digest('hex').slice(0, 32),
+  /** All in one of the initial ranges. */
+  user: (i) => `user${`${i}`.padStart(12, '0')}`,
+}
+
+export const VALUE_BYTES = 256
+const VALUES = 1024
+
+/**
+ * Every key in one request, in random order, dealt out to the connections: each connection asks its own share over and
+ * over. The requests are built before the load begins; building costs no time while it is measured.
+ */
+export function dealRequests({ method, kind, keys, connections }) {
+  const values = method === 'PUT' ? Array.from({ length: VALUES }, () => randomBytes(VALUE_BYTES)) : []
+  const requests = Array.from({ length: keys }, (_, i) => {
+    const path = `/v1/kv/${KEY_KINDS[kind](i)}`
+    return method === 'PUT' ? { method, path, body: values[i % VALUES] } : { method, path }
+  })
+  shuffle(requests)
+  return Array.from({ length: connections }, (_, n) => requests.filter((_, i) => i % connections === n))
+}
+
+function shuffle(items) {
+  for (let i = items.length - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1))
+    const item = items[i]
+    items[i] = items[j]
+    items[j] = item
+  }
+}

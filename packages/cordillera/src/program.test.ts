@@ -1,0 +1,247 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { runProgram } from './program.js'
+
+/** The command line against a node that answers what it is told: what is sent, what is printed, and the exit status. */
+interface Received {
+  readonly method: string
+  readonly url: string
+  readonly body: string
+}
+
+let endpoint = ''
+const received: Received[] = []
+let answer: (res: ServerResponse, req: IncomingMessage) => void = (res) => res.end()
+const server = createServer((req, res) => {
+  const chunks: Buffer[] = []
+  req.on('data', (chunk) => chunks.push(chunk))
+  req.on('end', () => {
+    received.push({ method: req.method!, url: req.url!, body: Buffer.concat(chunks).toString('latin1') })
+    answer(res, req)
+  })
+})
+
+beforeAll(async () => {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+})
+afterAll(() => {
+  server.closeAllConnections()
+  server.close()
+})
+beforeEach(() => received.splice(0))
+
+interface Ran {
+  readonly status: number
+  readonly out: string
+  readonly err: string
+}
+
+async function run(args: readonly string[], options: { stdin?: string; environment?: object } = {}): Promise<Ran> {
+  const out: Buffer[] = []
+  let err = ''
+  const status = await runProgram(args, {
+    environment: { CORDILLERA_ENDPOINT: endpoint, ...options.environment },
+    stdin: (async function* () {
+      if (options.stdin !== undefined) yield Buffer.from(options.stdin, 'latin1')
+    })(),
+    out: (content) => void out.push(Buffer.from(content as string)),
+    err: (text) => {
+      err += text
+    },
+  })
+  return { status, out: Buffer.concat(out).toString('latin1'), err }
+}
+
+const json = (body: object) => (res: ServerResponse) => res.end(JSON.stringify(body))
+const problem = (status: number, code: string) => (res: ServerResponse) => {
+  res.writeHead(status, { 'content-type': 'application/problem+json' })
+  res.end(JSON.stringify({ status, code, detail: 'the detail', retry: 'never', title: 't', type: 'urn:x' }))
+}
+const written = (res: ServerResponse) => res.writeHead(204, { etag: '"42"' }).end()
+
+describe('kv', () => {
+  it('get prints the raw bytes and nothing else', async () => {
+    answer = (res) => res.end(Buffer.from([0, 255, 10, 128]))
+    expect(await run(['kv', 'get', 'a'])).toEqual({ status: 0, out: '\x00\xff\n\x80', err: '' })
+    expect(received).toEqual([{ method: 'GET', url: '/v1/kv/a', body: '' }])
+  })
+
+  it('get of a missing key says so and exits with 1', async () => {
+    answer = problem(404, 'KEY_NOT_FOUND')
+    expect(await run(['kv', 'get', 'a'])).toEqual({
+      status: 1,
+      out: '',
+      err: 'cordillera: KEY_NOT_FOUND: the detail\n',
+    })
+  })
+
+  it('put sends the argument, or standard input', async () => {
+    answer = written
+    expect(await run(['kv', 'put', 'a', 'v \u00e9'])).toEqual({ status: 0, out: 'version 42\n', err: '' })
+    expect(await run(['kv', 'put', 'a', ''])).toMatchObject({ status: 0 })
+    expect(await run(['kv', 'put', 'a', '-o', 'json'], { stdin: '\x00\xff' })).toMatchObject({
+      out: '{"version":42}\n',
+    })
+    expect(received.map(({ body }) => body)).toEqual(['v \xc3\xa9', '', '\x00\xff'])
+    expect((await run(['kv', 'put', 'a'], { stdin: 'x'.repeat((1 << 20) + 1) })).err).toContain('VALUE_TOO_LARGE')
+    expect(received).toHaveLength(3)
+  })
+
+  it.each([
+    ['a/../b', '/v1/kv/a%2F..%2Fb'],
+    ['.', '/v1/kv/2e?encoding=hex'],
+    ['..', '/v1/kv/2e2e?encoding=hex'],
+    ['%2e?#\u00e9', '/v1/kv/%252e%3F%23%C3%A9'],
+  ])('sends the key %s as it is', async (key, url) => {
+    answer = written
+    await run(['kv', 'del', key])
+    expect(received).toEqual([{ method: 'DELETE', url, body: '' }])
+  })
+
+  it('takes keys in other spellings', async () => {
+    answer = written
+    await run(['kv', 'del', '00ff', '--encoding', 'hex'])
+    expect(received[0]!.url).toBe('/v1/kv/00ff?encoding=hex')
+    expect((await run(['kv', 'del', 'x', '--encoding', 'rot13'])).err).toContain('CONFIG_INVALID')
+  })
+
+  it('scan prints a table, or the body', async () => {
+    const body = {
+      entries: [
+        { key: 'a\n', value: 'x'.repeat(100), version: 7 },
+        { key: 'YQ', version: 12, encoding: 'base64url' },
+      ],
+      cursor: 'c1',
+    }
+    answer = json(body)
+    const table = await run(['kv', 'scan', '--prefix', 'a b', '--limit', '5', '--reverse', '--no-values'])
+    expect(received[0]!.url).toBe('/v1/kv?prefix=a+b&limit=5&reverse=true&values=false')
+    expect(table.out).toContain('a\\u000a')
+    expect(table.out).toContain(`${'x'.repeat(60)}…`.slice(0, 60))
+    expect(table.err).toContain('--cursor c1')
+    expect(await run(['kv', 'scan', '-o', 'json'])).toEqual({ status: 0, out: `${JSON.stringify(body)}\n`, err: '' })
+    expect(received[1]!.url).toBe('/v1/kv')
+  })
+})
+
+describe('operators', () => {
+  it('status', async () => {
+    const body = { clusterId: 'c', version: '0.1.0', nodeCount: 3, rangeCount: 17, healthy: true, health: 'fine' }
+    answer = json(body)
+    expect((await run(['status'])).out).toMatch(/nodes +3\n/)
+    expect((await run(['status', '-o', 'json'])).out).toBe(`${JSON.stringify(body)}\n`)
+    expect(received[0]!.url).toBe('/v1/admin/cluster')
+  })
+
+  it('node ls', async () => {
+    answer = json({ nodes: [{ nodeId: 1, state: 'live', httpAddress: 'h:1', peerAddress: 'h:2', locality: '' }] })
+    const { out } = await run(['node', 'ls'])
+    expect(out.split('\n')[0]).toMatch(/^NODE +STATE +HTTP/)
+    expect(out.split('\n')[1]).toMatch(/^ +1 +live +h:1 +h:2/)
+  })
+
+  it('range ls follows cursors for a table', async () => {
+    const range = (rangeId: number) => ({
+      rangeId,
+      keyspace: 'default',
+      start: '',
+      end: null,
+      epoch: { version: 1, confVersion: 2 },
+      leader: null,
+      term: 0,
+      replicas: [{ nodeId: 1, lag: null }],
+    })
+    answer = (res, req) =>
+      json(req.url!.includes('cursor') ? { ranges: [range(8)] } : { ranges: [range(7)], cursor: 'next' })(res)
+    const { out } = await run(['range', 'ls', '--node', '1'])
+    expect(out).toMatch(/ 7 +default +∞|7 +default/)
+    expect(out.trimEnd().split('\n')).toHaveLength(3)
+    expect(received.map(({ url }) => url)).toEqual(['/v1/admin/ranges?node=1', '/v1/admin/ranges?node=1&cursor=next'])
+    expect((await run(['range', 'ls', '--limit', '1'])).err).toContain('--cursor next')
+  })
+})
+
+describe('errors', () => {
+  it('are one line with a code, what to do, and status 1', async () => {
+    answer = problem(503, 'UNAVAILABLE')
+    expect((await run(['status'])).err).toBe(
+      'cordillera: UNAVAILABLE: the detail (try again, or another node with --endpoint)\n',
+    )
+    answer = (res) => res.writeHead(500).end('<html>')
+    expect((await run(['status'])).err).toContain('is this a Cordillera node?')
+    answer = problem(418, 'TEAPOT')
+    expect((await run(['status'])).err).toContain('INTERNAL')
+  })
+
+  it('say when nobody listens, and when a write may have arrived', async () => {
+    for (const address of [await closedEndpoint(), 'http://127.0.0.1:1']) {
+      const gone = { environment: { CORDILLERA_ENDPOINT: address } }
+      expect((await run(['kv', 'put', 'a', 'b'], gone)).err).toContain(`UNAVAILABLE: no answer from ${address}`)
+    }
+    answer = (res) => res.destroy()
+    expect((await run(['kv', 'put', 'a', 'b'])).err).toMatch(/OUTCOME_UNKNOWN: .*read the key/)
+    expect((await run(['kv', 'get', 'a'])).err).toContain('UNAVAILABLE')
+  })
+
+  it.each([
+    [['strat'], 'start'],
+    [['start', '--dtaa', 'x'], '--data'],
+    [['kv', 'get'], 'key'],
+    [['kv', 'get', 'a', 'b'], 'arguments'],
+    [['start', '--data'], '--data'],
+    [['status', '-o', 'xml'], '--output'],
+    [['start'], '--data is missing'],
+    [['start', '--data', '/d', '--init', '--join', 'a:1'], '--init'],
+    [[], '--help'],
+    [['kv'], '--help'],
+  ])('%j is refused with a hint', async (args, word) => {
+    const { status, err } = await run(args)
+    expect(status).toBe(1)
+    expect(err).toMatch(/^cordillera: CONFIG_INVALID: /)
+    expect(err).toContain(word)
+    expect(err.trimEnd().split('\n')).toHaveLength(1)
+  })
+
+  it('--help and --version are none', async () => {
+    expect((await run(['--help'])).out).toContain('kv')
+    expect(await run(['--version'])).toMatchObject({ status: 0, out: '0.1.0\n' })
+    expect((await run(['start', '--help'])).out).toContain('--initial-ranges <N>')
+  })
+})
+
+async function closedEndpoint(): Promise<string> {
+  const probe = createServer()
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
+  const { port } = probe.address() as AddressInfo
+  await new Promise((resolve) => probe.close(resolve))
+  return `http://127.0.0.1:${port}`
+}
+
+describe('the configuration file', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'cordillera-config-'))
+  const path = join(directory, 'config.json')
+  afterAll(() => rmSync(directory, { recursive: true }))
+
+  it('is named by a flag or a variable, and is below both', async () => {
+    writeFileSync(path, JSON.stringify({ endpoint, output: 'json' }))
+    answer = json({ a: 1 })
+    const environment = { CORDILLERA_ENDPOINT: undefined }
+    expect((await run(['status', '--config', path], { environment })).out).toBe('{"a":1}\n')
+    expect((await run(['status'], { environment: { ...environment, CORDILLERA_CONFIG: path } })).out).toBe('{"a":1}\n')
+    expect((await run(['status', '--config', path, '-o', 'table'], { environment })).out).toContain('CLUSTER')
+  })
+
+  it.each(['{', '[]', 'null', '{"outptu":"json"}'])('%s is refused', async (content) => {
+    writeFileSync(path, content)
+    expect((await run(['status', '--config', path])).err).toMatch(/^cordillera: CONFIG_INVALID: the configuration file/)
+  })
+
+  it('must be there when it is named', async () => {
+    expect((await run(['status', '--config', `${path}.no`])).err).toContain('ENOENT')
+  })
+})

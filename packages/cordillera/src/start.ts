@@ -1,0 +1,124 @@
+import { randomBytes } from 'node:crypto'
+import { CordilleraError, type Logger, SeededRandom } from '@cordillera/base'
+import { CordilleraNode } from '@cordillera/node'
+import { defaultReplicasLimits } from '@cordillera/replicas'
+import { HttpServer } from '@cordillera/server'
+import { WebSocketTransport } from '@cordillera/transport'
+import { type Address, formatAddress } from './address.js'
+import { ClassicLevelEngine } from './classic-level-engine.js'
+import { DataDirectory } from './data-directory.js'
+import type { StartConfig } from './start-config.js'
+import { SystemClock } from './system-clock.js'
+import { version } from './version.js'
+
+/**
+ * The composition root of a node's process: real disk, clock, sockets and randomness, put together from top to bottom.
+ *
+ * The directory is taken first and the HTTP port second, so that a second process or a port in use is known before
+ * anything is founded or said to other nodes. Until the node has started the HTTP API is alive and not ready.
+ */
+export interface StartedNode {
+  readonly httpAddress: Address
+  /** Resolves when the store has stopped itself: log it and end the process. Nothing is acknowledged any more. */
+  readonly failed: Promise<Error>
+  /** Answers what is under way, gives leaderships away, flushes state and log, closes everything. */
+  stop(): Promise<void>
+}
+
+const SEGMENT_BYTES = 64 << 20
+const LOG_CACHE_BYTES_MAX = 64 << 20
+
+/** Together below the bound at which the process is ended by force. */
+const HTTP_GRACE_MS = 5_000
+const DRAIN_TIMEOUT_MS = 5_000
+
+/** Throws a coded error that says what to do; nothing is left listening then, but the process should end. */
+export async function startNode(config: StartConfig, logger: Logger): Promise<StartedNode> {
+  const clock = new SystemClock()
+  logger.info('starting', { version, data: config.dataPath, node: process.version })
+  const addresses = { http: formatAddress(config.http), peer: formatAddress(config.advertise) }
+  const directory = await DataDirectory.take(config.dataPath, addresses, (path) => ClassicLevelEngine.open(path))
+  const server = await HttpServer.create({ clock, logger })
+  const httpAddress = await listen(server, config.http)
+  logger.info('http-listening', { address: formatAddress(httpAddress) })
+  const node = await startCore(config, { directory, server, clock, logger })
+  server.serve(node)
+  void node.failed.then((error) => server.fail(error.message))
+  return {
+    httpAddress,
+    failed: node.failed,
+    stop: async () => {
+      server.drain()
+      await server.close(HTTP_GRACE_MS)
+      await node.drain(DRAIN_TIMEOUT_MS)
+      await node.close()
+      await directory.release()
+    },
+  }
+}
+
+interface CorePorts {
+  readonly directory: DataDirectory
+  readonly server: HttpServer
+  readonly clock: SystemClock
+  readonly logger: Logger
+}
+
+async function startCore(config: StartConfig, ports: CorePorts): Promise<CordilleraNode> {
+  const { directory, server, clock, logger } = ports
+  const transport = new WebSocketTransport({ listen: config.peer, clock, logger })
+  try {
+    return await CordilleraNode.start(
+      {
+        peerAddress: formatAddress(config.advertise),
+        httpAddress: formatAddress(config.http),
+        founding: config.founding,
+        locality: config.locality,
+        replicas: defaultReplicasLimits,
+        log: { segmentBytes: SEGMENT_BYTES, cacheBytesMax: LOG_CACHE_BYTES_MAX },
+        version,
+      },
+      {
+        clock,
+        random: new SeededRandom(randomBytes(6).readUIntLE(0, 6)),
+        identityDisk: directory.identityDisk,
+        logDisk: directory.logDisk,
+        openEngine: () => Promise.resolve(directory.engine),
+        transport,
+        logger,
+        observer: { onLogSync: (sample) => server.onLogSync(sample) },
+      },
+    )
+  } catch (error) {
+    await server.close(0)
+    throw withRemedy(error, formatAddress(config.peer), '--peer')
+  }
+}
+
+async function listen(server: HttpServer, address: Address): Promise<Address> {
+  try {
+    return await server.listen(address)
+  } catch (error) {
+    throw withRemedy(error, formatAddress(address), '--http')
+  }
+}
+
+/** Says what to do about an address that cannot be listened at; other errors stay as they are. */
+function withRemedy(error: unknown, address: string, flag: string): unknown {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const reason = UNLISTENABLE[(at as { code?: unknown }).code as string]
+    if (reason === undefined) continue
+    return new CordilleraError('CONFIG_INVALID', {
+      detail: `${address} ${reason}; choose another ${flag}`,
+      cause: error,
+    })
+  }
+  return error
+}
+
+const UNLISTENABLE: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'is in use by another process',
+  EADDRNOTAVAIL: 'is not an address of this machine',
+  EACCES: 'may not be listened at by this user',
+  ENOTFOUND: 'names no host that is known here',
+}

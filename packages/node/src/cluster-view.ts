@@ -1,0 +1,152 @@
+import type { Key, NodeId, RangeId } from '@cordillera/base'
+import { type Descriptor, keyspacePrefix, splitKeyspace } from '@cordillera/ranges'
+import type { ClusterInfo, NodeInfo, NodeRangeReport, NodeReport, RangeInfo, RangeReplicaInfo } from './admin.js'
+
+/**
+ * Puts what the nodes report together into one picture of the cluster, for people. Pure: descriptors, reports of the
+ * nodes that answered and the registry in, the admin API's shapes out. A node that did not answer shows as unknown
+ * (null), never as zero.
+ */
+
+export interface RegisteredNode {
+  readonly nodeId: NodeId
+  readonly peerAddress: string
+  readonly httpAddress: string
+  readonly locality: string
+}
+
+export interface Picture {
+  readonly clusterId: string
+  readonly version: string
+  readonly registered: readonly RegisteredNode[]
+  readonly descriptors: readonly Descriptor[]
+  /** By node; nodes that did not answer are absent. */
+  readonly reports: ReadonlyMap<NodeId, NodeReport>
+}
+
+export function describeCluster(picture: Picture): ClusterInfo {
+  const ranges = picture.descriptors.map((descriptor) => describeRange(picture, descriptor))
+  const dead = picture.registered.filter((node) => !picture.reports.has(node.nodeId))
+  const leaderless = ranges.filter((range) => range.leader === null)
+  const problems: string[] = []
+  if (leaderless.length > 0) problems.push(`${count(leaderless.length, 'range')} without a leader`)
+  if (dead.length > 0) {
+    problems.push(`${count(dead.length, 'node')} not reachable (${dead.map((node) => node.nodeId).join(', ')})`)
+  }
+  const all = `${count(picture.registered.length, 'node')} live, every range has a leader`
+  return {
+    clusterId: picture.clusterId,
+    version: picture.version,
+    nodeCount: picture.registered.length,
+    rangeCount: ranges.length,
+    healthy: problems.length === 0,
+    health: problems.length === 0 ? all : problems.join('; '),
+  }
+}
+
+export function describeNode(picture: Picture, node: RegisteredNode): NodeInfo {
+  const report = picture.reports.get(node.nodeId)
+  const placed = picture.descriptors.filter((d) => d.replicas.some((place) => place.nodeId === node.nodeId))
+  return {
+    nodeId: node.nodeId,
+    peerAddress: node.peerAddress,
+    httpAddress: node.httpAddress,
+    locality: node.locality,
+    state: report === undefined ? 'dead' : report.draining ? 'draining' : 'live',
+    replicas: report?.ranges.length ?? placed.length,
+    leaders: report?.ranges.filter((range) => range.isLeader).length ?? 0,
+    bytes: report?.bytes ?? 0,
+    readsPerSec: rounded(report?.readsPerSec),
+    writesPerSec: rounded(report?.writesPerSec),
+    fsyncP50Ms: rounded(report?.fsyncP50Ms),
+    fsyncP99Ms: rounded(report?.fsyncP99Ms),
+  }
+}
+
+export function describeRange(picture: Picture, descriptor: Descriptor): RangeInfo {
+  const reported = new Map<NodeId, NodeRangeReport>()
+  for (const place of descriptor.replicas) {
+    const report = reportOf(picture, place.nodeId, descriptor.rangeId)
+    if (report !== undefined) reported.set(place.nodeId, report)
+  }
+  let leader: { nodeId: NodeId; report: NodeRangeReport } | undefined
+  for (const [nodeId, report] of reported) {
+    if (report.isLeader && (leader === undefined || report.term > leader.report.term)) leader = { nodeId, report }
+  }
+  const { keyspace, start, end } = boundsForPeople(descriptor)
+  const replicas = descriptor.replicas.map((place): RangeReplicaInfo => {
+    const report = reported.get(place.nodeId)
+    const lag = report === undefined || leader === undefined ? null : leader.report.lastIndex - report.appliedIndex
+    return {
+      ...place,
+      commitIndex: report?.commitIndex ?? null,
+      appliedIndex: report?.appliedIndex ?? null,
+      lag: lag === null ? null : Math.max(0, lag),
+    }
+  })
+  return {
+    rangeId: descriptor.rangeId,
+    keyspace,
+    start,
+    end,
+    epoch: descriptor.epoch,
+    leader: leader?.nodeId ?? null,
+    term: leader?.report.term ?? 0,
+    bytes: leader?.report.bytes ?? 0,
+    readsPerSec: rounded(leader?.report.readsPerSec),
+    writesPerSec: rounded(leader?.report.writesPerSec),
+    replicas,
+  }
+}
+
+/** The ranges that a filter asks for, in key order. */
+export function selectDescriptors(descriptors: Iterable<Descriptor>, filter: RangeFilter): Descriptor[] {
+  const span = filter.keyspace === undefined ? undefined : keyspacePrefix(filter.keyspace)
+  return [...descriptors]
+    .filter((descriptor) => {
+      if (filter.node !== undefined && !descriptor.replicas.some((place) => place.nodeId === filter.node)) return false
+      if (filter.key !== undefined && !contains(descriptor, filter.key)) return false
+      return span === undefined || touchesPrefix(descriptor, span)
+    })
+    .sort((a, b) => (a.start < b.start ? -1 : 1))
+}
+
+export interface RangeFilter {
+  /** The whole key, with its keyspace's prefix. */
+  readonly key?: Key
+  readonly node?: NodeId
+  readonly keyspace?: string
+}
+
+function contains(descriptor: Descriptor, key: Key): boolean {
+  return key >= descriptor.start && (descriptor.end === null || key < descriptor.end)
+}
+
+function touchesPrefix(descriptor: Descriptor, prefix: Key): boolean {
+  const above = `${prefix.slice(0, -1)}\x01`
+  return descriptor.start < above && (descriptor.end === null || descriptor.end > prefix)
+}
+
+/** Bounds without the keyspace's prefix. The first keyspace that a range holds keys of names it. */
+function boundsForPeople(descriptor: Descriptor): { keyspace: string; start: string; end: string | null } {
+  const start = splitKeyspace(descriptor.start)
+  const end = descriptor.end === null ? undefined : splitKeyspace(descriptor.end)
+  const keyspace = start?.keyspace ?? end?.keyspace ?? ''
+  return {
+    keyspace,
+    start: start?.key ?? '',
+    end: end !== undefined && end.keyspace === keyspace ? end.key : null,
+  }
+}
+
+function reportOf(picture: Picture, nodeId: NodeId, rangeId: RangeId): NodeRangeReport | undefined {
+  return picture.reports.get(nodeId)?.ranges.find((range) => range.rangeId === rangeId)
+}
+
+function rounded(value: number | undefined): number {
+  return value === undefined ? 0 : Math.round(value * 100) / 100
+}
+
+function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`
+}

@@ -1,0 +1,417 @@
+import {
+  CordilleraError,
+  InvariantViolation,
+  type LogIndex,
+  type NodeId,
+  type RangeId,
+  type Timer,
+} from '@cordillera/base'
+import { RaftLog } from '@cordillera/raft-log'
+import type { Descriptor } from '@cordillera/ranges'
+import { Replicas } from '@cordillera/replicas'
+import { defaultRouterLimits, Router } from '@cordillera/router'
+import { type NewReplica, StateStore } from '@cordillera/state'
+import { NodeRegistry } from '@cordillera/system'
+import { type PeerHandlers, PeerLinks } from '@cordillera/wire'
+import type { ClusterInfo, NodeInfo, NodeReport, RangeInfo } from './admin.js'
+import {
+  describeCluster,
+  describeNode,
+  describeRange,
+  type Picture,
+  type RangeFilter,
+  type RegisteredNode,
+  selectDescriptors,
+} from './cluster-view.js'
+import type { NodeConfig, NodePorts } from './config.js'
+import { type FoundedIdentity, Founding } from './founding.js'
+import { LatencyWindow } from './latency-window.js'
+import { LeaderPlacement } from './leader-placement.js'
+import { LoadMeter } from './load-meter.js'
+import { type NodeMetrics, takeMetrics } from './metrics.js'
+
+/**
+ * One node: everything below it put together from ports, in one place, from top to bottom.
+ *
+ * Start: the state database is opened first (with it the directory's lock), then the log; then the node listens, for
+ * founding only; then it has an identity, counted up to a new incarnation; only then replicas exist and peers are met.
+ * A failure of the disk, or a broken invariant, stops everything and resolves {@link failed}.
+ */
+
+type LateHandlers = Omit<PeerHandlers, 'onGuest'>
+
+const REPORT_TIMEOUT_MS = 2_000
+const SAMPLE_MS = 1_000
+/** How often leaders say what every replica holds, so that logs can be compacted. */
+const REPLICATED_MS = 5_000
+const REGISTRY_MS = 10_000
+
+export class CordilleraNode {
+  readonly identity: FoundedIdentity
+  readonly router: Router
+  /** Resolves when the store has stopped itself, with the reason. */
+  readonly failed: Promise<Error>
+  readonly #config: NodeConfig
+  readonly #ports: NodePorts
+  readonly #log: RaftLog
+  readonly #state: StateStore
+  readonly #replicas: Replicas
+  readonly #links: PeerLinks
+  readonly #registry: NodeRegistry
+  readonly #leaderPlacement: LeaderPlacement
+  readonly #load = new LoadMeter()
+  readonly #fsyncs: LatencyWindow
+  readonly #timers = new Set<Timer>()
+  #phase: 'running' | 'draining' | 'closed' = 'running'
+  #onFailed: (error: Error) => void = () => {}
+
+  /** Resolves once the node has an identity and its replicas are open: after founding, which may take for ever. */
+  static async start(config: NodeConfig, ports: NodePorts): Promise<CordilleraNode> {
+    const { clock, logger } = ports
+    const engine = await ports.openEngine()
+    const state = await StateStore.open({ engine, clock, logger, flushBytes: config.replicas.stateFlushBytes })
+    const fsyncs = new LatencyWindow()
+    const log = await RaftLog.open({
+      disk: ports.logDisk,
+      clock,
+      logger,
+      ...config.log,
+      syncObserver: (sample) => {
+        fsyncs.add(sample.durationMs)
+        ports.observer?.onLogSync(sample)
+      },
+    })
+    const founding = new Founding(config, ports)
+    // No peer is met before the node has told the links who it is: until then only guests are answered.
+    const late: { handlers?: LateHandlers } = {}
+    const links = new PeerLinks({
+      transport: ports.transport,
+      clock,
+      logger,
+      handlers: {
+        onRaft: (from, rangeId, message) => late.handlers?.onRaft(from, rangeId, message),
+        onRangeRequest: (from, request, reply) => late.handlers?.onRangeRequest(from, request, reply),
+        onAsk: async (from, method, body) => late.handlers?.onAsk(from, method, body),
+        onLinkUp: (node, incarnation) => late.handlers?.onLinkUp(node, incarnation),
+        onLinkDown: (node) => late.handlers?.onLinkDown(node),
+        onNodeGone: (node) => late.handlers?.onNodeGone(node),
+        onGuest: (body) => founding.onGuest(body),
+        onFatal: (error) => late.handlers?.onFatal(error),
+      },
+    })
+    await links.start()
+    const identity = await founding.found()
+    await createFoundingReplicas(state, founding, identity)
+    const node = new CordilleraNode({ config, ports, identity, state, log, links, fsyncs })
+    late.handlers = node.#peerHandlers()
+    node.#begin()
+    return node
+  }
+
+  private constructor(parts: {
+    readonly config: NodeConfig
+    readonly ports: NodePorts
+    readonly identity: FoundedIdentity
+    readonly state: StateStore
+    readonly log: RaftLog
+    readonly links: PeerLinks
+    readonly fsyncs: LatencyWindow
+  }) {
+    const { config, ports, identity, state, log, links } = parts
+    const { clock, random, logger } = ports
+    this.identity = identity
+    this.#config = config
+    this.#ports = ports
+    this.#log = log
+    this.#state = state
+    this.#links = links
+    this.#fsyncs = parts.fsyncs
+    this.failed = new Promise((resolve) => {
+      this.#onFailed = resolve
+    })
+    const { nodeId } = identity
+    this.#replicas = new Replicas({
+      nodeId,
+      clock,
+      random,
+      logger,
+      log,
+      state,
+      links,
+      limits: config.replicas,
+      onFatal: (error) => this.#fail(error),
+    })
+    this.router = new Router({
+      rangeCall: {
+        self: nodeId,
+        isUp: (node) => links.isUp(node),
+        send: (node, request, onReply) => {
+          if (node !== nodeId) return links.call(node, request, onReply)
+          this.#replicas.execute(request, onReply)
+          return true
+        },
+      },
+      clock,
+      random,
+      logger,
+      limits: defaultRouterLimits,
+    })
+    this.#registry = new NodeRegistry({ router: this.router, clock, logger })
+    this.#leaderPlacement = new LeaderPlacement({ nodeId, replicas: this.#replicas, links, clock, logger })
+  }
+
+  // --- for people ---
+
+  async cluster(): Promise<ClusterInfo> {
+    return describeCluster(await this.#picture())
+  }
+
+  async nodes(): Promise<NodeInfo[]> {
+    const picture = await this.#picture()
+    return picture.registered.map((node) => describeNode(picture, node))
+  }
+
+  /** The ranges that fit the filter, in key order. */
+  async ranges(filter: RangeFilter): Promise<{ ranges: RangeInfo[] }> {
+    const picture = await this.#picture()
+    const selected = selectDescriptors(picture.descriptors, filter)
+    return { ranges: selected.map((descriptor) => describeRange(picture, descriptor)) }
+  }
+
+  metrics(): NodeMetrics {
+    return takeMetrics({ log: this.#log, state: this.#state, replicas: this.#replicas, router: this.router })
+  }
+
+  /** Whether every range known here has a leader that this node can reach. */
+  isReady(): boolean {
+    if (this.#phase !== 'running') return false
+    for (const descriptor of this.router.descriptors()) if (!this.#isServed(descriptor)) return false
+    return true
+  }
+
+  // --- lifecycle ---
+
+  /**
+   * Takes no new work, answers what is under way and hands every leadership to a reachable peer. Resolves when that is
+   * done, or could not be within `timeoutMs`.
+   */
+  async drain(timeoutMs: number): Promise<void> {
+    if (this.#phase !== 'running') return
+    this.#phase = 'draining'
+    const { clock, logger } = this.#ports
+    logger.info('draining')
+    const deadline = clock.now() + timeoutMs
+    await Promise.race([this.router.drain(), new Promise<void>((resolve) => clock.after(timeoutMs, resolve))])
+    await this.#replicas.drain(Math.max(0, deadline - clock.now()))
+    logger.info('drained')
+  }
+
+  /** Flushes the state, seals the log and closes everything. Idempotent. Does not hand leaderships over: drain first. */
+  async close(): Promise<void> {
+    if (this.#phase === 'closed') return
+    this.#stop()
+    await this.#links.close()
+    await this.#state.close()
+    await this.#log.close()
+    this.#ports.logger.info('closed')
+  }
+
+  #begin(): void {
+    const { identity } = this
+    const [config, ports] = [this.#config, this.#ports]
+    const { nodeId, document } = identity
+    this.router.learn(document.descriptors)
+    this.router.learn(this.#replicas.descriptors())
+    this.#links.identify({ clusterId: identity.clusterId, nodeId, incarnation: identity.incarnation })
+    this.#links.setPeers(this.#knownAddresses())
+    this.#every(SAMPLE_MS, () => this.#onSecond())
+    this.#every(REPLICATED_MS, () => this.#sayReplicated())
+    this.#every(REGISTRY_MS, () => this.#refreshRegistry())
+    this.#registry.register(
+      {
+        nodeId,
+        incarnation: identity.incarnation,
+        peerAddress: config.peerAddress,
+        httpAddress: config.httpAddress,
+        locality: config.locality,
+      },
+      () => this.#refreshRegistry(),
+    )
+    this.#leaderPlacement.onStart()
+    ports.logger.info('node-started', {
+      clusterId: identity.clusterId,
+      nodeId,
+      incarnation: identity.incarnation,
+      replicas: [...this.#replicas.replicas()].length,
+      silenced: this.#replicas.silenced.size,
+    })
+  }
+
+  #stop(): void {
+    this.#phase = 'closed'
+    this.#registry.close()
+    for (const timer of this.#timers) timer.cancel()
+    this.router.close()
+    this.#replicas.close()
+  }
+
+  /** The store must not go on: everything stops where it is, and nothing more is acknowledged. */
+  #fail(cause: unknown): void {
+    if (this.#phase === 'closed') return
+    const error = cause instanceof Error ? cause : new InvariantViolation(String(cause))
+    this.#ports.logger.error('store-stopped', { error: error.message, stack: error.stack })
+    this.#stop()
+    void this.#links.close()
+    this.#onFailed(error)
+  }
+
+  #every(periodMs: number, action: () => void): void {
+    let timer: Timer
+    const run = (): void => {
+      this.#timers.delete(timer)
+      if (this.#phase === 'closed') return
+      action()
+      timer = this.#ports.clock.after(periodMs, run)
+      this.#timers.add(timer)
+    }
+    timer = this.#ports.clock.after(periodMs, run)
+    this.#timers.add(timer)
+  }
+
+  #peerHandlers(): LateHandlers {
+    const replicas = this.#replicas
+    return {
+      onRaft: (from, rangeId, message) => replicas.onRaft(from, rangeId, message),
+      onRangeRequest: (_from, request, reply) => replicas.execute(request, reply),
+      onAsk: (from, method, body) => this.#onAsk(from, method, body),
+      onLinkUp: (node, incarnation) => this.#onLinkUp(node, incarnation),
+      onLinkDown: (node) => replicas.onLinkDown(node),
+      onNodeGone: (node) => replicas.onNodeGone(node),
+      onFatal: (error) => this.#fail(error),
+    }
+  }
+
+  #onSecond(): void {
+    this.#load.sample(this.#replicas, SAMPLE_MS / 1_000)
+    if (this.#phase === 'running') this.#leaderPlacement.onSecond()
+  }
+
+  #onLinkUp(node: NodeId, incarnation: number): void {
+    this.#replicas.onLinkUp(node, incarnation)
+    if (this.#phase === 'running') this.#leaderPlacement.onLinkUp(node)
+  }
+
+  // --- between nodes ---
+
+  async #onAsk(from: NodeId, method: string, body: unknown): Promise<unknown> {
+    switch (method) {
+      case 'report':
+        return this.#report()
+      case 'replicated':
+        this.#replicas.onReplicated(readReplicated(body))
+        return null
+      default:
+        throw new CordilleraError('NOT_FOUND', { detail: `node ${from} asked for "${method}", which is unknown here` })
+    }
+  }
+
+  #sayReplicated(): void {
+    for (const [node, indexes] of this.#replicas.replicatedIndexes()) {
+      if (!this.#links.isUp(node)) continue
+      // Lost words are said again with the next rise; nothing depends on a single one.
+      this.#links.ask(node, 'replicated', indexes, REPORT_TIMEOUT_MS).catch(() => {})
+    }
+  }
+
+  #report(): NodeReport {
+    const { readsPerSec, writesPerSec } = this.#load.total
+    return {
+      nodeId: this.identity.nodeId,
+      draining: this.#phase === 'draining',
+      readsPerSec,
+      writesPerSec,
+      fsyncP50Ms: this.#fsyncs.percentile(0.5),
+      fsyncP99Ms: this.#fsyncs.percentile(0.99),
+      bytes: 0,
+      ranges: this.#replicas.report().map((range) => ({ ...range, ...this.#load.of(range.rangeId), bytes: 0 })),
+    }
+  }
+
+  async #picture(): Promise<Picture> {
+    const { nodeId, clusterId } = this.identity
+    const registered = this.#registered()
+    const reports = new Map<NodeId, NodeReport>([[nodeId, this.#report()]])
+    const asked = registered.map(async (node) => {
+      if (node.nodeId === nodeId || !this.#links.isUp(node.nodeId)) return
+      try {
+        const report = await this.#links.ask(node.nodeId, 'report', null, REPORT_TIMEOUT_MS)
+        reports.set(node.nodeId, report as NodeReport)
+      } catch (error) {
+        this.#ports.logger.debug('report-missing', { node: node.nodeId, error: String(error) })
+      }
+    })
+    await Promise.all(asked)
+    const descriptors = [...this.router.descriptors()]
+    return { clusterId, version: this.#config.version, registered, descriptors, reports }
+  }
+
+  /** The registry; where it cannot be read, the founding document's nodes. */
+  #registered(): RegisteredNode[] {
+    const byId = new Map<NodeId, RegisteredNode>()
+    for (const node of this.identity.document.nodes) byId.set(node.nodeId, node)
+    for (const node of this.#registry.known()) byId.set(node.nodeId, node)
+    return [...byId.values()].sort((a, b) => a.nodeId - b.nodeId)
+  }
+
+  #refreshRegistry(): void {
+    this.#registry.refresh(() => this.#links.setPeers(this.#knownAddresses()))
+  }
+
+  /** Where other nodes listen, as far as is known. */
+  #knownAddresses(): Map<NodeId, string> {
+    const addresses = new Map<NodeId, string>()
+    for (const { nodeId, peerAddress } of this.#registered()) {
+      if (nodeId !== this.identity.nodeId) addresses.set(nodeId, peerAddress)
+    }
+    return addresses
+  }
+
+  #isServed(descriptor: Descriptor): boolean {
+    const replica = this.#replicas.replica(descriptor.rangeId)
+    if (replica === undefined) return descriptor.replicas.some(({ nodeId }) => this.#links.isUp(nodeId))
+    if (replica.core.role === 'leader') return true
+    const leader = replica.nodeOf(replica.core.leader)
+    return leader !== 0 && this.#links.isUp(leader)
+  }
+}
+
+/**
+ * Makes the founding document's replicas of this node, durably, once. Where they were made before and are missing, the
+ * state database was lost, and with it what this node promised: it must not begin anew under the same name.
+ */
+async function createFoundingReplicas(state: StateStore, founding: Founding, identity: FoundedIdentity): Promise<void> {
+  const { nodeId, document, replicasCreated } = identity
+  const missing: NewReplica[] = []
+  for (const descriptor of document.descriptors) {
+    const place = descriptor.replicas.find((candidate) => candidate.nodeId === nodeId)
+    if (place === undefined || state.replicas.has(place.replicaId)) continue
+    missing.push({ descriptor, replicaId: place.replicaId, applied: { index: 0, term: 0 } })
+  }
+  if (missing.length > 0 && replicasCreated) {
+    throw new CordilleraError('DIRECTORY_INVALID', {
+      detail: `the state database lost ${missing.length} replicas of node ${nodeId}; start it on an empty directory instead`,
+    })
+  }
+  if (missing.length > 0) await state.createReplicas(missing)
+  if (!replicasCreated) await founding.markReplicasCreated()
+}
+
+/** Pairs of range and index, from another node. */
+function readReplicated(body: unknown): (readonly [RangeId, LogIndex])[] {
+  const isPair = (pair: unknown): pair is [number, number] =>
+    Array.isArray(pair) && pair.length === 2 && pair.every((number) => Number.isSafeInteger(number) && number >= 0)
+  if (!Array.isArray(body) || !body.every(isPair)) {
+    throw new CordilleraError('BAD_REQUEST', { detail: 'indexes come in pairs with their ranges' })
+  }
+  return body
+}

@@ -1,0 +1,283 @@
+import { assert, CordilleraError, type Incarnation, type NodeId, type Random, type ReplicaId } from '@cordillera/base'
+import { effectiveReplicas, initialPlacement } from '@cordillera/placement'
+import { type Descriptor, initialSpans, type Span, SYSTEM_RANGE_ID, SYSTEM_SPAN } from '@cordillera/ranges'
+import type { NodeConfig, NodePorts } from './config.js'
+import type { FoundingDocument, FoundingNode, Identity, Place, PreparedIdentity } from './identity.js'
+import { readIdentity, writeIdentity } from './identity.js'
+import {
+  decodeAnswer,
+  decodeQuestion,
+  encodeAnswer,
+  encodeQuestion,
+  type JoinAnswer,
+  type JoinQuestion,
+} from './join-messages.js'
+
+/**
+ * How a cluster begins (DESIGN, "Bootstrap"): the founder hands out places, then one document, then the word to begin.
+ *
+ * Everything is asked for by the joiners, again and again, and every answer follows from what is durable, so any crash
+ * of anyone at any step is made good by asking again. The founder says "begin" only once every joiner has said that
+ * the document is durable with it: no election takes place before that anywhere, because no replica exists. A
+ * directory with an identity never founds and never asks for a place again, whatever the flags say.
+ */
+export interface FoundedIdentity {
+  readonly clusterId: string
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  readonly document: FoundingDocument
+  /** Whether the document's replicas were made by an earlier start. */
+  readonly replicasCreated: boolean
+}
+
+const ASK_MS = 500
+const ASK_TIMEOUT_MS = 2_000
+const REPLICAS = 3
+
+export class Founding {
+  readonly #config: NodeConfig
+  readonly #ports: NodePorts
+  #identity: Identity | undefined
+  /** Questions are answered one after the other, and none before the identity is known. */
+  #queue: Promise<unknown>
+  #onLoaded: () => void = () => {}
+  #onFounded: () => void = () => {}
+  readonly #founded: Promise<void>
+  /** Joiners that have the document durably, by token. */
+  readonly #prepared = new Set<string>()
+
+  constructor(config: NodeConfig, ports: NodePorts) {
+    this.#config = config
+    this.#ports = ports
+    this.#queue = new Promise<void>((resolve) => {
+      this.#onLoaded = resolve
+    })
+    this.#founded = new Promise<void>((resolve) => {
+      this.#onFounded = resolve
+    })
+  }
+
+  /**
+   * Resolves once this node is a member of a founded cluster; a joiner, or a founder short of joiners, may wait for
+   * ever. Rejects with JOIN_REFUSED, DIRECTORY_INVALID, CONFIG_INVALID, or the disk's error.
+   */
+  async found(): Promise<FoundedIdentity> {
+    const former = await readIdentity(this.#ports.identityDisk)
+    await this.#write(former === undefined ? this.#firstIdentity() : countUp(former))
+    if (former !== undefined) this.#logIgnoredFlags()
+    if (this.#identity?.phase === 'founding') await this.#tryPrepare()
+    this.#onLoaded()
+    while (this.#identity!.phase !== 'founded') {
+      if (this.#isFounder()) await this.#founded
+      else await this.#askForPlace()
+    }
+    const identity = this.#identity!
+    assert(identity.phase === 'founded', 'founding ends founded')
+    const { nodeId, incarnation, document, replicasCreated } = identity
+    return { clusterId: document.clusterId, nodeId, incarnation, document, replicasCreated }
+  }
+
+  /** The document's replicas are durable in the state database. */
+  async markReplicasCreated(): Promise<void> {
+    assert(this.#identity?.phase === 'founded', 'replicas are made by members')
+    await this.#write({ ...this.#identity, replicasCreated: true })
+  }
+
+  /** Answers a question that came over the transport. Rejects with a coded error, which the asker is told. */
+  onGuest(body: Uint8Array): Promise<Uint8Array> {
+    const answer = this.#queue.then(async () => encodeAnswer(await this.#answer(decodeQuestion(body))))
+    this.#queue = answer.catch(() => {})
+    return answer
+  }
+
+  // --- the founder ---
+
+  async #answer(question: JoinQuestion): Promise<JoinAnswer> {
+    const identity = this.#identity!
+    if (identity.phase === 'joining') return { kind: 'not-founder' }
+    if (identity.phase === 'founding') return this.#answerFounding(question)
+    if (identity.phase === 'founded' && question.clusterId === identity.document.clusterId) return { kind: 'begin' }
+    if (!this.#isFounder()) {
+      if (identity.phase === 'prepared') return { kind: 'not-founder' }
+      throw refused('it is founded')
+    }
+    const place = identity.places.find(({ token }) => token === question.token)
+    if (place === undefined) throw refused(identity.phase === 'founded' ? 'it is founded' : 'every place is taken')
+    if (question.clusterId === undefined) {
+      return { kind: 'document', nodeId: place.node.nodeId, document: identity.document }
+    }
+    if (question.clusterId !== identity.document.clusterId) throw refused('it is another cluster')
+    this.#prepared.add(question.token)
+    await this.#tryFound()
+    return this.#identity!.phase === 'founded' ? { kind: 'begin' } : { kind: 'wait' }
+  }
+
+  async #answerFounding(question: JoinQuestion): Promise<JoinAnswer> {
+    const identity = this.#identity!
+    assert(identity.phase === 'founding', 'places are given while founding')
+    if (question.clusterId !== undefined) throw refused('it is another cluster')
+    if (!identity.places.some(({ token }) => token === question.token)) {
+      const nodeId = identity.places.length + 2
+      const { token, peerAddress, httpAddress, locality } = question
+      const place: Place = { token, node: { nodeId, peerAddress, httpAddress, locality } }
+      await this.#write({ ...identity, places: [...identity.places, place] })
+      this.#ports.logger.info('place-given', { nodeId, peerAddress })
+      await this.#tryPrepare()
+    }
+    return { kind: 'wait' }
+  }
+
+  /** Fixes the document once every place is taken. */
+  async #tryPrepare(): Promise<void> {
+    const identity = this.#identity!
+    assert(identity.phase === 'founding', 'a document is made by the founder')
+    const { clusterId, incarnation, nodes, places, ranges } = identity
+    if (places.length < nodes - 1) return
+    const self: FoundingNode = {
+      nodeId: FOUNDER,
+      peerAddress: this.#config.peerAddress,
+      httpAddress: this.#config.httpAddress,
+      locality: this.#config.locality,
+    }
+    const document = foundingDocument(clusterId, [self, ...places.map(({ node }) => node)], ranges)
+    await this.#write({ phase: 'prepared', incarnation, nodeId: FOUNDER, document, places })
+    await this.#tryFound()
+  }
+
+  async #tryFound(): Promise<void> {
+    const identity = this.#identity!
+    if (identity.phase !== 'prepared') return
+    if (!identity.places.every(({ token }) => this.#prepared.has(token))) return
+    await this.#write({ ...identity, phase: 'founded', replicasCreated: false })
+    this.#ports.logger.info('cluster-founded', { clusterId: identity.document.clusterId })
+    this.#onFounded()
+  }
+
+  #isFounder(): boolean {
+    const identity = this.#identity!
+    if (identity.phase === 'joining') return false
+    return identity.phase === 'founding' || identity.nodeId === FOUNDER
+  }
+
+  // --- the joiner ---
+
+  /** Asks every known address once, then waits. */
+  async #askForPlace(): Promise<void> {
+    const { transport, logger, clock } = this.#ports
+    for (const address of this.#addresses()) {
+      let answer: JoinAnswer
+      try {
+        answer = decodeAnswer(await transport.ask(address, encodeQuestion(this.#question()), ASK_TIMEOUT_MS))
+      } catch (error) {
+        if (error instanceof CordilleraError && error.code === 'JOIN_REFUSED') throw error
+        logger.debug('join-unanswered', { address, error: String(error) })
+        continue
+      }
+      await this.#onAnswer(answer)
+      if (this.#identity!.phase === 'founded') return
+    }
+    await new Promise<void>((resolve) => clock.after(ASK_MS, resolve))
+  }
+
+  async #onAnswer(answer: JoinAnswer): Promise<void> {
+    const identity = this.#identity!
+    if (answer.kind === 'document' && identity.phase === 'joining') {
+      const { incarnation, token } = identity
+      const { document, nodeId } = answer
+      const node = document.nodes.find((candidate) => candidate.nodeId === nodeId)
+      if (node === undefined) throw new CordilleraError('CORRUPT', { detail: 'the founding document misses this node' })
+      await this.#write({ phase: 'prepared', incarnation, nodeId, document, places: [{ token, node }] })
+    } else if (answer.kind === 'begin' && identity.phase === 'prepared') {
+      await this.#write({ ...(identity as PreparedIdentity), phase: 'founded', replicasCreated: false })
+    }
+  }
+
+  #question(): JoinQuestion {
+    const identity = this.#identity!
+    const { peerAddress, httpAddress, locality } = this.#config
+    const at = { peerAddress, httpAddress, locality }
+    if (identity.phase === 'joining') return { token: identity.token, clusterId: undefined, ...at }
+    assert(identity.phase === 'prepared', 'who asks is no member yet')
+    return { token: identity.places[0]!.token, clusterId: identity.document.clusterId, ...at }
+  }
+
+  #addresses(): string[] {
+    const { founding, peerAddress } = this.#config
+    const addresses = new Set<string>(founding.kind === 'join' ? founding.addresses : [])
+    if (this.#identity?.phase === 'prepared') {
+      for (const node of this.#identity.document.nodes) addresses.add(node.peerAddress)
+    }
+    addresses.delete(peerAddress)
+    if (addresses.size === 0) {
+      throw new CordilleraError('CONFIG_INVALID', { detail: 'nobody to join: name other nodes with --join' })
+    }
+    return [...addresses]
+  }
+
+  // --- both ---
+
+  #firstIdentity(): Identity {
+    const { founding } = this.#config
+    const { random } = this.#ports
+    switch (founding.kind) {
+      case 'init': {
+        const { nodes, ranges } = founding
+        return { phase: 'founding', incarnation: 1, clusterId: randomHex(random), nodes, ranges, places: [] }
+      }
+      case 'join':
+        return { phase: 'joining', incarnation: 1, token: randomHex(random) }
+      default:
+        throw new CordilleraError('CONFIG_INVALID', {
+          detail: 'the data directory is empty: found a cluster with --init, or join one with --join',
+        })
+    }
+  }
+
+  #logIgnoredFlags(): void {
+    const { kind } = this.#config.founding
+    if (kind === 'init') this.#ports.logger.info('init-ignored', { reason: 'the directory has an identity' })
+    if (kind === 'join')
+      this.#ports.logger.info('join-names-addresses-only', { reason: 'the directory has an identity' })
+  }
+
+  async #write(identity: Identity): Promise<void> {
+    await writeIdentity(this.#ports.identityDisk, identity)
+    this.#identity = identity
+  }
+}
+
+const FOUNDER: NodeId = 1
+
+/** Everything a cluster begins with. Deterministic. Range 1 is the system range; replica ids count up from 1. */
+export function foundingDocument(clusterId: string, nodes: readonly FoundingNode[], ranges: number): FoundingDocument {
+  const spans: readonly Span[] = [SYSTEM_SPAN, ...initialSpans(ranges)]
+  const rangeIds = spans.map((_, i) => SYSTEM_RANGE_ID + i)
+  const nodeIds = nodes.map(({ nodeId }) => nodeId)
+  const placement = initialPlacement({ rangeIds, nodes: nodeIds, replicas: effectiveReplicas(REPLICAS, nodes.length) })
+  let replicaId: ReplicaId = 0
+  const descriptors = spans.map(({ start, end }, i): Descriptor => {
+    const rangeId = rangeIds[i]!
+    const replicas = placement
+      .get(rangeId)!
+      .map((nodeId) => ({ replicaId: ++replicaId, nodeId, type: 'voter' as const }))
+    return { rangeId, start, end, epoch: { version: 1, confVersion: 1 }, replicas }
+  })
+  return { clusterId, nodes, descriptors }
+}
+
+function countUp(identity: Identity): Identity {
+  return { ...identity, incarnation: identity.incarnation + 1 }
+}
+
+/** 128 bits. */
+function randomHex(random: Random): string {
+  let hex = ''
+  for (let i = 0; i < 4; i++) hex += random.u32().toString(16).padStart(8, '0')
+  return hex
+}
+
+function refused(why: string): CordilleraError {
+  return new CordilleraError('JOIN_REFUSED', {
+    detail: `the cluster takes no further node: ${why}. Nodes can join only while a cluster is founded`,
+  })
+}

@@ -1,0 +1,129 @@
+import { crc32 } from 'node:zlib'
+import { CordilleraError, type Incarnation, type NodeId } from '@cordillera/base'
+import type { Disk } from '@cordillera/raft-log'
+import type { Descriptor } from '@cordillera/ranges'
+
+/**
+ * Who a directory is, durably: written before anything that follows from it is said to anyone.
+ *
+ * One small file, replaced whole: the new one is written and synced under another name, renamed over the old one, and
+ * the directory is synced. It carries a format number and a checksum; anything else in its place is
+ * `DIRECTORY_INVALID`, never "no identity". Once founded, a directory keeps its cluster and node id for ever.
+ */
+export type Identity = JoiningIdentity | FoundingIdentity | PreparedIdentity | FoundedIdentityRecord
+
+interface Counted {
+  /** Counted up at each start, before anything is sent. */
+  readonly incarnation: Incarnation
+}
+
+/** Asks for a place. The token makes asking again the same request. */
+export interface JoiningIdentity extends Counted {
+  readonly phase: 'joining'
+  readonly token: string
+}
+
+/** The founder, until every place is taken. */
+export interface FoundingIdentity extends Counted {
+  readonly phase: 'founding'
+  readonly clusterId: string
+  readonly nodes: number
+  readonly ranges: number
+  readonly places: readonly Place[]
+}
+
+/** Has the document; no election may begin before everybody has. */
+export interface PreparedIdentity extends Counted {
+  readonly phase: 'prepared'
+  readonly nodeId: NodeId
+  readonly document: FoundingDocument
+  /** At the founder, who may ask for the document; elsewhere the own token alone. */
+  readonly places: readonly Place[]
+}
+
+export interface FoundedIdentityRecord extends Counted {
+  readonly phase: 'founded'
+  readonly nodeId: NodeId
+  readonly document: FoundingDocument
+  readonly places: readonly Place[]
+  /** The document's replicas were made, durably: if they are missing later, the state database was lost. */
+  readonly replicasCreated: boolean
+}
+
+/** A joiner's place at the founder. */
+export interface Place {
+  readonly token: string
+  readonly node: FoundingNode
+}
+
+export interface FoundingNode {
+  readonly nodeId: NodeId
+  readonly peerAddress: string
+  readonly httpAddress: string
+  readonly locality: string
+}
+
+/** What the cluster begins with; the same on every founding node. */
+export interface FoundingDocument {
+  readonly clusterId: string
+  readonly nodes: readonly FoundingNode[]
+  /** Every range, the system range included, in key order. */
+  readonly descriptors: readonly Descriptor[]
+}
+
+const FILE = 'identity'
+const NEXT_FILE = 'identity.next'
+const FORMAT = 1
+const BYTES_MAX = 64 << 20
+
+/** The directory's identity; undefined when it has none. Throws `DIRECTORY_INVALID`. */
+export async function readIdentity(disk: Disk): Promise<Identity | undefined> {
+  if (!(await disk.list()).includes(FILE)) return undefined
+  const file = await disk.open(FILE, { create: false })
+  try {
+    const size = await file.size()
+    if (size > BYTES_MAX) throw invalid('it is too large')
+    const bytes = new Uint8Array(size)
+    if ((await file.read(bytes, 0)) !== size) throw invalid('it is cut off')
+    return decodeIdentity(bytes)
+  } finally {
+    await file.close()
+  }
+}
+
+/** Durable when it resolves; before that, the former identity or this one is found after a crash. */
+export async function writeIdentity(disk: Disk, identity: Identity): Promise<void> {
+  const bytes = encodeIdentity(identity)
+  const file = await disk.open(NEXT_FILE, { create: true })
+  try {
+    await file.truncate(0)
+    await file.write([bytes], 0)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await disk.rename(NEXT_FILE, FILE)
+  await disk.syncDirectory()
+}
+
+/** `format checksum` on the first line, JSON on the second. */
+export function encodeIdentity(identity: Identity): Uint8Array {
+  const text = JSON.stringify(identity)
+  return new TextEncoder().encode(`cordillera-identity ${FORMAT} ${crc32(text)}\n${text}\n`)
+}
+
+export function decodeIdentity(bytes: Uint8Array): Identity {
+  const text = new TextDecoder().decode(bytes)
+  const match = /^cordillera-identity (\d+) (\d+)\n(.*)\n$/s.exec(text)
+  if (match === null) throw invalid('it is not one of ours')
+  const [, format, checksum, body] = match
+  if (Number(format) !== FORMAT) throw invalid(`its format ${format} is not known to this version`)
+  if (crc32(body!) !== Number(checksum)) throw invalid('its checksum does not match')
+  return JSON.parse(body!) as Identity
+}
+
+function invalid(why: string): CordilleraError {
+  return new CordilleraError('DIRECTORY_INVALID', {
+    detail: `the identity of the data directory cannot be used: ${why}`,
+  })
+}

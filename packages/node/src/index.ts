@@ -1,0 +1,7 @@
+export * from './admin.js'
+export type { RangeFilter } from './cluster-view.js'
+export * from './config.js'
+export { CordilleraNode } from './cordillera-node.js'
+export { type FoundedIdentity, foundingDocument } from './founding.js'
+export type { FoundingDocument, FoundingNode } from './identity.js'
+export type { NodeMetrics } from './metrics.js'

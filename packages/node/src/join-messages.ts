@@ -1,0 +1,83 @@
+import { CordilleraError, type NodeId } from '@cordillera/base'
+import type { FoundingDocument } from './identity.js'
+
+/** What joiners ask and founders answer: JSON, bounded, looked at closely, because anyone may send it. */
+
+export interface JoinQuestion {
+  /** Chosen by the joiner, durable with it: the same question again is the same place. */
+  readonly token: string
+  /** The cluster whose founding document the joiner has durably; undefined when it has none. */
+  readonly clusterId: string | undefined
+  readonly peerAddress: string
+  readonly httpAddress: string
+  readonly locality: string
+}
+
+export type JoinAnswer =
+  /** Ask again. */
+  | { readonly kind: 'wait' }
+  /** Ask somebody else. */
+  | { readonly kind: 'not-founder' }
+  | { readonly kind: 'document'; readonly nodeId: NodeId; readonly document: FoundingDocument }
+  /** Everybody has the document: take part. */
+  | { readonly kind: 'begin' }
+
+const FORMAT = 1
+const QUESTION_BYTES_MAX = 16 << 10
+
+export function encodeQuestion(question: JoinQuestion): Uint8Array {
+  return encode({ join: FORMAT, ...question })
+}
+
+export function decodeQuestion(bytes: Uint8Array): JoinQuestion {
+  if (bytes.length > QUESTION_BYTES_MAX) throw malformed()
+  const { join, token, clusterId, peerAddress, httpAddress, locality } = decode(bytes)
+  if (join !== FORMAT || !isHex(token) || !(clusterId === undefined || isHex(clusterId))) throw malformed()
+  if (!isShortText(peerAddress) || !isShortText(httpAddress) || !isShortText(locality)) throw malformed()
+  return { token, clusterId, peerAddress, httpAddress, locality }
+}
+
+export function encodeAnswer(answer: JoinAnswer): Uint8Array {
+  return encode({ join: FORMAT, ...answer })
+}
+
+export function decodeAnswer(bytes: Uint8Array): JoinAnswer {
+  const { join, kind, nodeId, document } = decode(bytes)
+  if (join !== FORMAT) throw malformed()
+  if (kind === 'wait' || kind === 'not-founder' || kind === 'begin') return { kind }
+  const isDocument = kind === 'document' && Number.isSafeInteger(nodeId) && isObject(document)
+  if (!isDocument || !isHex(document.clusterId)) throw malformed()
+  if (!Array.isArray(document.nodes) || !Array.isArray(document.descriptors)) throw malformed()
+  return { kind, nodeId: nodeId as NodeId, document: document as unknown as FoundingDocument }
+}
+
+function encode(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value))
+}
+
+function decode(bytes: Uint8Array): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    throw new CordilleraError('BAD_REQUEST', { detail: 'the message is not JSON', cause })
+  }
+  if (!isObject(value)) throw malformed()
+  return value
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isHex(value: unknown): value is string {
+  return typeof value === 'string' && /^[0-9a-f]{32}$/.test(value)
+}
+
+function isShortText(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= 1024
+}
+
+function malformed(): CordilleraError {
+  return new CordilleraError('BAD_REQUEST', { detail: 'the message is no join message of this version' })
+}

@@ -1,0 +1,15 @@
+export { effectiveReplicas, initialPlacement, type PlacementRequest } from './initial-placement.js'
+export {
+  decideLeaderTransfers,
+  defaultTransferLimits,
+  type LeaderDecision,
+  type LeaderPicture,
+  type LedRange,
+  type NodeView,
+  preferredLeader,
+  type StayReason,
+  type TransferLimits,
+  type TransferReason,
+  takeTransfers,
+} from './leader-transfers.js'
+export { rendezvousRank, rendezvousScore } from './rendezvous.js'

@@ -1,0 +1,90 @@
+import type { LogIndex, ReplicaId } from '@cordillera/base'
+import { Inflights } from './inflights.js'
+
+/**
+ * What a leader knows of one peer (figure 2's nextIndex and matchIndex), and how it may send to it.
+ *
+ * - `probe`: where the logs meet is not known, or messages may have been lost: one append at a time, and none while
+ *   `paused`; an answer, or the answer to a heartbeat, lifts the pause.
+ * - `replicate`: the logs meet at `matchIndex`; appends are sent ahead optimistically, within the window.
+ *
+ * `0 <= matchIndex < nextIndex <= lastIndex + 1`. `matchIndex` never falls: the peer said that it is durable there.
+ * A third state, for a snapshot under way, has its place here; until then a peer that needs what the log no longer
+ * keeps stays in `probe` with `needsSnapshot`, and only heartbeats reach it.
+ */
+export class PeerProgress {
+  readonly id: ReplicaId
+  matchIndex: LogIndex = 0
+  nextIndex: LogIndex
+  state: ProgressState = 'probe'
+  /** A probe is under way. */
+  paused = false
+  /** The peer answered a heartbeat while behind: send at least an empty append, so that lost messages are noticed. */
+  prodded = false
+  /** Heard from since the last check of the quorum (thesis 6.2). */
+  recentlyActive = false
+  needsSnapshot = false
+  /** The newest round of reads that the peer confirmed. */
+  readRound = 0
+  readonly inflights = new Inflights()
+
+  constructor(id: ReplicaId, nextIndex: LogIndex) {
+    this.id = id
+    this.nextIndex = nextIndex
+  }
+
+  /** The peer is durable up to `index`. Returns whether that was news. */
+  onAccepted(index: LogIndex): boolean {
+    const isNews = index > this.matchIndex
+    if (isNews) {
+      this.matchIndex = index
+      this.paused = false
+    }
+    if (index >= this.nextIndex) this.nextIndex = index + 1
+    if (this.state === 'replicate') this.inflights.freeTo(index)
+    else if (index >= this.matchIndex) this.becomeReplicate()
+    return isNews
+  }
+
+  /**
+   * The peer refused an append at `rejectedIndex`; the logs may agree at `hintIndex` at most. Returns whether to try
+   * again from the new `nextIndex`; false when the refusal is of an earlier time.
+   */
+  onRejected(rejectedIndex: LogIndex, hintIndex: LogIndex): boolean {
+    if (this.state === 'replicate') {
+      if (rejectedIndex <= this.matchIndex) return false
+      this.becomeProbe()
+      return true
+    }
+    if (rejectedIndex !== this.nextIndex - 1) return false
+    this.nextIndex = Math.max(Math.min(rejectedIndex, hintIndex + 1), this.matchIndex + 1)
+    this.paused = false
+    return true
+  }
+
+  becomeProbe(): void {
+    this.state = 'probe'
+    this.nextIndex = this.matchIndex + 1
+    this.paused = false
+    this.inflights.clear()
+  }
+
+  becomeReplicate(): void {
+    this.state = 'replicate'
+    this.nextIndex = this.matchIndex + 1
+    this.paused = false
+    this.needsSnapshot = false
+    this.inflights.clear()
+  }
+}
+
+export type ProgressState = 'probe' | 'replicate'
+
+/** A peer's progress as a host may see it. */
+export interface ProgressView {
+  readonly matchIndex: LogIndex
+  readonly nextIndex: LogIndex
+  readonly state: ProgressState
+  /** The peer needs entries that the log no longer keeps: it cannot catch up from the log. */
+  readonly needsSnapshot: boolean
+}

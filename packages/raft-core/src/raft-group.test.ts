@@ -1,0 +1,140 @@
+import { InvariantViolation, SeededRandom } from '@cordillera/base'
+import { describe, expect, it } from 'vitest'
+import { defaultRaftLimits, READS_WAITING_MAX } from './options.js'
+import { RaftGroup } from './raft-group.js'
+import { MemoryLog } from './testing/memory-log.js'
+import { VirtualCluster } from './testing/virtual-cluster.js'
+
+function leaderOf(voters: readonly number[], limits = {}): VirtualCluster {
+  const cluster = new VirtualCluster({ configuration: { voters, outgoing: [] }, limits })
+  cluster.step(cluster.replica(1), ({ group }) => group.campaign())
+  cluster.settle()
+  return cluster
+}
+
+/** A follower of term 1 with an empty log, which was told so by replica 2. */
+function follower(): RaftGroup {
+  const group = new RaftGroup({
+    ...defaultRaftLimits,
+    replicaId: 1,
+    configuration: { voters: [1, 2, 3], outgoing: [] },
+    log: new MemoryLog(),
+    hardState: { term: 0, vote: 0, commitIndex: 0 },
+    appliedIndex: 0,
+    random: new SeededRandom(1),
+  })
+  group.step({ kind: 'heartbeat', from: 2, to: 1, term: 1, commitIndex: 0, readRound: 0, quiesce: false })
+  return group
+}
+
+describe('RaftGroup', () => {
+  it('draws election timeouts uniformly from n to 2n - 1 ticks', () => {
+    const timeouts = new Map<number, number>()
+    const cluster = new VirtualCluster({
+      configuration: { voters: [1, 2], outgoing: [] },
+      random: new SeededRandom(5),
+      limits: { electionTimeoutTicks: 5, heartbeatIntervalTicks: 1 },
+    })
+    const { group } = cluster.replica(1)
+    let ticks = 0
+    group.takeReady()
+    for (let i = 0; i < 20_000; i++) {
+      group.tick()
+      ticks++
+      if (!group.takeReady().messages.some(({ kind }) => kind === 'vote-request')) continue
+      timeouts.set(ticks, (timeouts.get(ticks) ?? 0) + 1)
+      ticks = 0
+    }
+    expect([...timeouts.keys()].sort()).toEqual([5, 6, 7, 8, 9])
+    for (const count of timeouts.values()) expect(count).toBeGreaterThan(400)
+  })
+
+  it('hands the same bytes to the log and to every peer', () => {
+    const cluster = leaderOf([1, 2, 3])
+    const leader = cluster.replica(1)
+    cluster.propose(leader, 'x')
+    const { entries, messages } = leader.group.takeReady()
+    const sent = messages.flatMap((message) => (message.kind === 'append-request' ? message.entries : []))
+    expect(sent.map(({ bytes }) => bytes === entries[0]!.bytes)).toEqual([true, true])
+  })
+
+  it('refuses reads beyond a bound, and takes them again when the first are answered', () => {
+    const cluster = leaderOf([1, 2, 3])
+    const leader = cluster.replica(1)
+    for (let i = 0; i < READS_WAITING_MAX; i++) expect(cluster.read(leader)).toBeTypeOf('number')
+    expect(cluster.read(leader)).toBe('overloaded')
+    cluster.settle()
+    expect(cluster.confirmedReadCount).toBe(READS_WAITING_MAX)
+    expect(cluster.read(leader)).toBeTypeOf('number')
+  })
+
+  it('counts the window in bytes as well as in messages', () => {
+    const cluster = leaderOf([1, 2], { inflightBytesMax: 50, appendBytesMax: 30 })
+    const leader = cluster.replica(1)
+    for (const payload of ['aaaaaaaaaa', 'bbbbbbbbbb', 'cccccccccc']) cluster.propose(leader, payload)
+    expect(cluster.take(leader).messages.length).toBe(2)
+  })
+
+  it('delivers no more than the limit before it is told that it was applied', () => {
+    const cluster = leaderOf([1], { committedBytesMax: 40 })
+    const { group } = cluster.replica(1)
+    const { log } = cluster.replica(1)
+    for (let i = 0; i < 5; i++) cluster.propose(cluster.replica(1), 'x')
+    const ready = group.takeReady()
+    log.write(ready.entries, ready.hardState)
+    group.onSynced(ready.syncToken)
+    expect(group.takeReady().committed.map(({ index }) => index)).toEqual([2, 3])
+    expect(group.takeReady().committed.map(({ index }) => index)).toEqual([4, 5])
+    expect(group.hasReady()).toBe(false)
+    group.onApplied(3)
+    expect(group.hasReady()).toBe(false)
+    group.onApplied(5)
+    expect(group.takeReady().committed.map(({ index }) => index)).toEqual([6])
+  })
+
+  it('has nothing ready when nothing happened, and says everything once', () => {
+    const cluster = leaderOf([1, 2, 3])
+    for (const { group } of cluster.replicas) {
+      expect(group.hasReady()).toBe(false)
+      const ready = group.takeReady()
+      expect(ready.syncToken).toBe(0)
+      expect(ready.hardState ?? ready.load ?? ready.roleChange).toBeUndefined()
+      const lists = [ready.entries, ready.messages, ready.messagesAfterSync, ready.committed, ready.reads]
+      expect(lists.flat()).toEqual([])
+    }
+  })
+
+  it('waits with an acknowledgement for a write of an earlier ready that is not synced', () => {
+    const cluster = leaderOf([1, 2])
+    const [leader, receiver] = [cluster.replica(1), cluster.replica(2)]
+    cluster.propose(leader, 'x')
+    const append = cluster.take(leader).messages[0]!
+    receiver.group.step(append)
+    const first = receiver.take()
+    receiver.group.step(append)
+    const second = receiver.take()
+    expect([first.entries.length, second.entries.length]).toEqual([1, 0])
+    expect([second.mustSync, second.messages.length, second.messagesAfterSync.length]).toEqual([true, 0, 1])
+    receiver.syncNext()
+    receiver.syncNext()
+    // Everything is durable now: the same answer need not wait for anything.
+    receiver.group.step(append)
+    const third = receiver.take()
+    expect([third.mustSync, third.messages.length, third.messagesAfterSync.length]).toEqual([false, 1, 0])
+  })
+
+  it('ignores what is addressed to another replica', () => {
+    const group = follower()
+    group.step({ kind: 'heartbeat', from: 2, to: 3, term: 9, commitIndex: 0, readRound: 0, quiesce: false })
+    expect(group.term).toBe(1)
+  })
+
+  it('stops when it is told what Raft excludes', () => {
+    const beyond = { kind: 'heartbeat', from: 2, to: 1, term: 1, commitIndex: 7, readRound: 0, quiesce: false } as const
+    expect(() => follower().step(beyond)).toThrow(InvariantViolation)
+    const { group } = leaderOf([1, 2, 3]).replica(1)
+    expect(() => group.step({ ...beyond, commitIndex: 0 })).toThrow(InvariantViolation)
+    expect(() => group.onApplied(5)).toThrow(InvariantViolation)
+    expect(() => group.onSynced(99)).toThrow(InvariantViolation)
+  })
+})

@@ -1,0 +1,333 @@
+import { assert, assertNever, type LogIndex, NONE, type ReplicaId, type Term } from '@cordillera/base'
+import { type Configuration, isJoint, isVoter } from './configuration.js'
+import {
+  becomeFollower,
+  isLeaderSticky,
+  onSynced,
+  onTimeoutNow,
+  onVoteReply,
+  onVoteRequest,
+  refuseVote,
+  startElection,
+  tickElection,
+  tickLeader,
+} from './elections.js'
+import { type EntryType, sealEntry } from './entry.js'
+import { onAppendRequest, onHeartbeat, refuseFormerLeader } from './following.js'
+import { GroupState } from './group-state.js'
+import type { Message } from './message.js'
+import { checkOptions, type RaftOptions } from './options.js'
+import type { ProgressView } from './progress.js'
+import { tryAskRead } from './reads.js'
+import type { Ready, RoleView } from './ready.js'
+import { continueTransfer, onAppendReply, onHeartbeatReply, sendHeartbeats } from './replication.js'
+import { peerOf } from './role.js'
+import { hasReady, takeReady } from './take-ready.js'
+
+/**
+ * One replica of one Raft group: a deterministic state machine without I/O, timers or promises.
+ *
+ * The host feeds it messages, ticks and proposals, and after any of them drains `takeReady()` (see {@link Ready} for
+ * what it must do, in which order). Same inputs, same outputs. Nothing is said to anyone that a crash could make untrue.
+ * It throws `InvariantViolation` when what it is told contradicts what Raft guarantees; then the store must stop.
+ */
+export class RaftGroup {
+  readonly #state: GroupState
+
+  constructor(options: RaftOptions) {
+    checkOptions(options)
+    this.#state = new GroupState(options)
+  }
+
+  /** Takes a message in. Late, repeated and misdirected ones do no harm. */
+  step(message: Message): void {
+    const state = this.#state
+    if (message.to !== state.id) return
+    if (state.quiescent && isAwakening(message)) this.wake()
+    if (message.term > state.term) {
+      if (message.kind === 'vote-request' && !message.transfer && isLeaderSticky(state)) return
+      if (!isPreVoteOfLaterTerm(message)) {
+        const isFromLeader = message.kind === 'append-request' || message.kind === 'heartbeat'
+        becomeFollower(state, message.term, isFromLeader ? message.from : NONE)
+      }
+    } else if (message.term < state.term) {
+      if (message.kind === 'append-request' || message.kind === 'heartbeat') refuseFormerLeader(state, message.from)
+      else if (message.kind === 'vote-request') refuseVote(state, message)
+      return
+    }
+    this.#dispatch(message)
+  }
+
+  #dispatch(message: Message): void {
+    const state = this.#state
+    const { role } = state
+    switch (message.kind) {
+      case 'append-request':
+        onAppendRequest(state, message)
+        break
+      case 'append-reply':
+        if (role.kind === 'leader') onAppendReply(state, role, message)
+        break
+      case 'heartbeat':
+        onHeartbeat(state, message)
+        break
+      case 'heartbeat-reply':
+        if (role.kind === 'leader') onHeartbeatReply(state, role, message)
+        break
+      case 'vote-request':
+        onVoteRequest(state, message)
+        break
+      case 'vote-reply':
+        onVoteReply(state, message)
+        break
+      case 'timeout-now':
+        onTimeoutNow(state, message)
+        break
+      default:
+        assertNever(message)
+    }
+  }
+
+  /** A step of logical time. Not called while {@link quiescent}; if it is, nothing happens. */
+  tick(): void {
+    const state = this.#state
+    if (state.quiescent) return
+    if (state.role.kind === 'leader') tickLeader(state, state.role)
+    else tickElection(state)
+  }
+
+  /**
+   * Appends to the leader's log. `bytes` has `ENTRY_HEADER_BYTES` of room and then the payload; it is sealed in place
+   * and must not change any more, unless the proposal is refused. Proposed is not committed: the entry at that index has
+   * taken effect if its term is the one returned when the index is applied, and never will if it is another.
+   */
+  propose(type: EntryType, bytes: Uint8Array): ProposeResult {
+    const state = this.#state
+    const { role, log } = state
+    if (role.kind !== 'leader') return { kind: 'refused', reason: 'not-leader', leader: state.leader }
+    if (role.transfer !== undefined) return { kind: 'refused', reason: 'transferring', leader: state.id }
+    const uncommittedBytes = role.uncommittedBytes + bytes.length
+    if (uncommittedBytes > state.options.uncommittedBytesMax && role.uncommittedBytes > 0) {
+      return { kind: 'refused', reason: 'overloaded', leader: state.id }
+    }
+    if (state.quiescent) this.wake()
+    role.uncommittedBytes = uncommittedBytes
+    role.replicationDue = true
+    const index = log.lastIndex + 1
+    log.append(sealEntry(state.term, index, type, bytes))
+    return { kind: 'proposed', index, term: state.term }
+  }
+
+  /**
+   * Asks for a linearizable read (thesis 6.4). It comes back through `Ready.reads`, with the index to have applied
+   * first, or through `Ready.readsDropped`. Reads asked between two readies share one round of messages: ask once for
+   * all that wait.
+   */
+  requestRead(): ReadResult {
+    const state = this.#state
+    const { role } = state
+    if (role.kind !== 'leader') return { kind: 'refused', reason: 'not-leader', leader: state.leader }
+    const readId = tryAskRead(state, role)
+    if (readId === undefined) return { kind: 'refused', reason: 'overloaded', leader: state.id }
+    if (state.quiescent) this.wake()
+    return { kind: 'asked', readId }
+  }
+
+  /**
+   * Hands leadership to another voter once it has the whole log (thesis 3.10). Until then, or until an election timeout
+   * has passed, proposals are refused; reads are not. A later call for another voter replaces an earlier one.
+   */
+  transferLeadership(to: ReplicaId): 'started' | 'refused' {
+    const state = this.#state
+    const { role } = state
+    if (role.kind !== 'leader' || to === state.id || !isVoter(state.configuration, to)) return 'refused'
+    if (role.transfer?.to === to) return 'started'
+    this.wake()
+    role.transfer = { to, elapsedTicks: 0 }
+    const peer = peerOf(role, to)
+    assert(peer !== undefined, 'every other voter is a peer')
+    peer.prodded = true
+    role.replicationDue = true
+    continueTransfer(state, role, peer)
+    return 'started'
+  }
+
+  /** Begins an election now, with PreVote first. Nothing happens on a leader, or when this replica is no voter. */
+  campaign(): void {
+    if (this.#state.role.kind !== 'leader') startElection(this.#state, false)
+  }
+
+  /**
+   * The leader's process is known to be gone. A follower forgets the leader, stops refusing others their votes for its
+   * sake, and campaigns after 1 to 3 ticks if it is a voter. Elsewhere nothing happens.
+   */
+  onLeaderUnreachable(): void {
+    const state = this.#state
+    if (state.role.kind !== 'follower' || state.role.leader === NONE) return
+    becomeFollower(state, state.term, NONE)
+    state.electionDueTicks = 1 + state.options.random.below(UNREACHABLE_JITTER_TICKS)
+  }
+
+  /** Messages to `peer` may have been lost: a leader goes back to probing it. */
+  onPeerUnreachable(peer: ReplicaId): void {
+    const { role } = this.#state
+    if (role.kind !== 'leader') return
+    const progress = peerOf(role, peer)
+    if (progress?.state !== 'replicate') return
+    progress.becomeProbe()
+    role.replicationDue = true
+  }
+
+  /** Whether `takeReady()` has anything in it. Cheap. */
+  hasReady(): boolean {
+    return hasReady(this.#state)
+  }
+
+  /** Drains the work of the host. What is in it belongs to the host and does not change any more. */
+  takeReady(): Ready {
+    return takeReady(this.#state)
+  }
+
+  /** The writes of the ready with this token, and of all before it, are durable. In the order of the tokens. */
+  onSynced(token: number): void {
+    const state = this.#state
+    assert(token > 0 && token <= state.outbox.lastSyncToken, 'a sync token was given out')
+    onSynced(state, token)
+  }
+
+  /** Everything delivered up to `index` is in the state. */
+  onApplied(index: LogIndex): void {
+    const state = this.#state
+    assert(index <= state.deliveredIndex, 'only what was delivered is applied')
+    if (index > state.appliedIndex) state.appliedIndex = index
+    if (index === state.deliveredIndex) state.applyingBytes = 0
+  }
+
+  /** What the last `Ready.load` named is in memory, at least until the next ready is taken. */
+  onLoaded(): void {
+    const { outbox, role } = this.#state
+    outbox.loadUnderWay = false
+    outbox.applyWaitsForLoad = false
+    if (role.kind === 'leader') role.replicationDue = true
+  }
+
+  /** Whether the group has nothing left to do: a leader, all voters at last = commit = applied, nothing waiting. */
+  canQuiesce(): boolean {
+    const { role, log, commitIndex, appliedIndex, configuration, quiescent } = this.#state
+    if (role.kind !== 'leader' || quiescent || isJoint(configuration)) return false
+    const { lastIndex } = log
+    if (commitIndex !== lastIndex || appliedIndex !== lastIndex || log.durableIndex !== lastIndex) return false
+    if (log.hasClaims || role.transfer !== undefined || role.reads.waitingCount > 0) return false
+    return role.peers.every((peer) => peer.matchIndex === lastIndex)
+  }
+
+  /** Tells the followers to rest and rests. Only when {@link canQuiesce}. */
+  quiesce(): void {
+    const state = this.#state
+    assert(this.canQuiesce() && state.role.kind === 'leader', 'only a group with nothing to do rests')
+    state.quiescent = true
+    sendHeartbeats(state, state.role, true)
+  }
+
+  /** Ends the rest; idempotent. A leader sends heartbeats with the next ready, others begin to wait for theirs. */
+  wake(): void {
+    const state = this.#state
+    if (!state.quiescent) return
+    state.quiescent = false
+    state.restartElectionTimer()
+    if (state.role.kind !== 'leader') return
+    for (const peer of state.role.peers) peer.recentlyActive = false
+    state.role.heartbeatDue = true
+  }
+
+  /** While true the host does not tick. Proposals, reads, and messages that show activity end it. */
+  get quiescent(): boolean {
+    return this.#state.quiescent
+  }
+
+  get role(): RoleView['role'] {
+    return this.#state.role.kind
+  }
+
+  get term(): Term {
+    return this.#state.term
+  }
+
+  /** The known leader of this term, possibly this replica; 0 for none. */
+  get leader(): ReplicaId {
+    return this.#state.leader
+  }
+
+  get commitIndex(): LogIndex {
+    return this.#state.commitIndex
+  }
+
+  get appliedIndex(): LogIndex {
+    return this.#state.appliedIndex
+  }
+
+  get lastIndex(): LogIndex {
+    return this.#state.log.lastIndex
+  }
+
+  /** Everything up to here is in this replica's log on disk, as it is in memory. */
+  get durableIndex(): LogIndex {
+    return this.#state.log.durableIndex
+  }
+
+  get configuration(): Configuration {
+    return this.#state.configuration
+  }
+
+  /** To whom a leader is handing over; 0 for nobody. */
+  get transferee(): ReplicaId {
+    const { role } = this.#state
+    return role.kind === 'leader' ? (role.transfer?.to ?? NONE) : NONE
+  }
+
+  /** What a leader knows of a peer; undefined elsewhere, and for strangers. */
+  progressOf(peer: ReplicaId): ProgressView | undefined {
+    const { role } = this.#state
+    const progress = role.kind === 'leader' ? peerOf(role, peer) : undefined
+    if (progress === undefined) return undefined
+    const { matchIndex, nextIndex, state, needsSnapshot } = progress
+    return { matchIndex, nextIndex, state, needsSnapshot }
+  }
+}
+
+/** `leader`: who to ask instead, as far as is known; 0 for unknown. A refused proposal has no effect, ever. */
+export type ProposeResult =
+  | { readonly kind: 'proposed'; readonly index: LogIndex; readonly term: Term }
+  | {
+      readonly kind: 'refused'
+      readonly reason: 'not-leader' | 'overloaded' | 'transferring'
+      readonly leader: ReplicaId
+    }
+
+export type ReadResult =
+  | { readonly kind: 'asked'; readonly readId: number }
+  | { readonly kind: 'refused'; readonly reason: 'not-leader' | 'overloaded'; readonly leader: ReplicaId }
+
+const UNREACHABLE_JITTER_TICKS = 3
+
+/** Whether a message shows that the group is at work: not so the answers to what the leader sent before it rested. */
+function isAwakening(message: Message): boolean {
+  switch (message.kind) {
+    case 'vote-request':
+    case 'append-request':
+    case 'timeout-now':
+      return true
+    case 'heartbeat':
+      return !message.quiesce
+    default:
+      return false
+  }
+}
+
+/** A pre-vote, or a granted one's reply, names a term that nobody is in yet. */
+function isPreVoteOfLaterTerm(message: Message): boolean {
+  return (
+    (message.kind === 'vote-request' && message.pre) ||
+    (message.kind === 'vote-reply' && message.pre && message.granted)
+  )
+}

@@ -1,0 +1,159 @@
+import { assert, type LogIndex, NONE } from '@cordillera/base'
+import type { Entry } from './entry.js'
+import type { GroupState } from './group-state.js'
+import type { AppendReply, HeartbeatReply } from './message.js'
+import type { PeerProgress } from './progress.js'
+import { committedIndex } from './quorum.js'
+import { onReadRoundConfirmed, readRoundUnderWay } from './reads.js'
+import { type Leader, peerOf } from './role.js'
+
+/**
+ * The leader's half of AppendEntries: what to send to whom, and what is committed.
+ *
+ * Appends are built when a ready is taken, not when something is proposed: everything proposed since the last ready
+ * travels in one message a peer, and peers at the same place share one array of entries. They leave before the leader's
+ * own disk has synced them (thesis 10.2.1); its own disk counts towards a quorum only once it has.
+ *
+ * The commit index rides in appends and heartbeats; no message is sent for its sake alone.
+ */
+
+/** Sends to every peer what its window allows. */
+export function sendAppends(state: GroupState, leader: Leader): void {
+  const batch: SharedBatch = { from: 0, entries: noEntries, bytes: 0 }
+  for (const peer of leader.peers) while (trySendAppend(state, peer, batch));
+}
+
+/** The entries last cut out of the log, for peers that go on at the same place. */
+interface SharedBatch {
+  from: LogIndex
+  entries: readonly Entry[]
+  bytes: number
+}
+
+/** Returns whether another message may follow at once. */
+function trySendAppend(state: GroupState, peer: PeerProgress, batch: SharedBatch): boolean {
+  const { inflightMessagesMax, inflightBytesMax } = state.options
+  const isProbe = peer.state === 'probe'
+  if (isProbe && peer.paused) return false
+  const from = peer.nextIndex
+  const mayCarry = from <= state.log.lastIndex && !peer.inflights.isFull(inflightMessagesMax, inflightBytesMax)
+  if (!mayCarry && !isProbe && !peer.prodded) return false
+
+  const prevIndex = from - 1
+  const prevTerm = state.log.termAt(prevIndex)
+  if (prevTerm === undefined) {
+    // The log no longer reaches back that far. Heartbeats go on; a snapshot would begin here.
+    if (!isProbe) peer.becomeProbe()
+    peer.paused = true
+    peer.needsSnapshot = true
+    return false
+  }
+  peer.needsSnapshot = false
+  if (mayCarry && !readBatch(state, peer, batch, from)) return false
+  const entries = mayCarry ? batch.entries : noEntries
+  peer.prodded = false
+  state.send({
+    kind: 'append-request',
+    from: state.id,
+    to: peer.id,
+    term: state.term,
+    prevIndex,
+    prevTerm,
+    commitIndex: state.commitIndex,
+    entries,
+  })
+  if (isProbe) {
+    peer.paused = true
+    return false
+  }
+  if (entries.length === 0) return false
+  peer.nextIndex = entries[entries.length - 1]!.index + 1
+  peer.inflights.add(peer.nextIndex - 1, batch.bytes)
+  return true
+}
+
+/** Reads what follows from `from` on into `batch`; false when it has to be loaded first. */
+function readBatch(state: GroupState, peer: PeerProgress, batch: SharedBatch, from: LogIndex): boolean {
+  if (batch.from === from) return true
+  const { log, outbox } = state
+  const { appendBytesMax } = state.options
+  const entries = log.slice(from, log.lastIndex, appendBytesMax)
+  if (entries === undefined) {
+    // The replica's own load goes first, then that of a peer that did not have the last one.
+    if (outbox.load === undefined || (outbox.loadPeer !== NONE && outbox.loadPeer === outbox.lastLoadPeer)) {
+      outbox.load = { from, to: log.handedIndex, bytesMax: appendBytesMax }
+      outbox.loadPeer = peer.id
+    }
+    return false
+  }
+  assert(entries.length > 0 && entries[0]!.index === from, 'the log returns what was asked for')
+  batch.from = from
+  batch.entries = entries
+  batch.bytes = 0
+  for (let i = 0; i < entries.length; i++) batch.bytes += entries[i]!.bytes.length
+  return true
+}
+
+export function onAppendReply(state: GroupState, leader: Leader, reply: AppendReply): void {
+  const peer = peerOf(leader, reply.from)
+  if (peer === undefined) return
+  peer.recentlyActive = true
+  if (!reply.accepted) {
+    // Of the follower's last term at or below the hint, skip all that this log has of later terms: one round a term.
+    const { hintIndex, hintTerm } = reply
+    const hint = hintTerm > 0 ? state.log.findByTerm(hintIndex, hintTerm) : hintIndex
+    if (peer.onRejected(reply.index, hint)) leader.replicationDue = true
+    return
+  }
+  assert(reply.index <= state.log.lastIndex, 'a follower acknowledges what the leader of its term has')
+  const isNews = peer.onAccepted(reply.index)
+  if (peer.nextIndex <= state.log.lastIndex) leader.replicationDue = true
+  if (!isNews) return
+  advanceCommit(state, leader)
+  continueTransfer(state, leader, peer)
+}
+
+export function onHeartbeatReply(state: GroupState, leader: Leader, reply: HeartbeatReply): void {
+  const peer = peerOf(leader, reply.from)
+  if (peer === undefined) return
+  peer.recentlyActive = true
+  peer.paused = false
+  if (peer.state === 'probe' || peer.matchIndex < state.log.lastIndex) {
+    // Should appends or their answers be lost, this one finds out, even when the window is full.
+    peer.prodded = true
+    leader.replicationDue = true
+  }
+  onReadRoundConfirmed(state, leader, reply)
+}
+
+/** Commits what a quorum holds durably, by counting entries of this term only (figure 8, paper 5.4.2). */
+export function advanceCommit(state: GroupState, leader: Leader): void {
+  const index = committedIndex(state.configuration, leader.matchOf)
+  if (index > state.commitIndex && index >= leader.termStartIndex) state.commitIndex = index
+}
+
+export function sendHeartbeats(state: GroupState, leader: Leader, quiesce: boolean): void {
+  leader.heartbeatDue = false
+  leader.heartbeatElapsedTicks = 0
+  const readRound = readRoundUnderWay(leader)
+  for (const peer of leader.peers) {
+    state.send({
+      kind: 'heartbeat',
+      from: state.id,
+      to: peer.id,
+      term: state.term,
+      // Beyond its match the peer's log may be another's.
+      commitIndex: Math.min(peer.matchIndex, state.commitIndex),
+      readRound,
+      quiesce,
+    })
+  }
+}
+
+/** Tells the next leader to campaign once it has the whole log (thesis 3.10). */
+export function continueTransfer(state: GroupState, leader: Leader, peer: PeerProgress): void {
+  if (leader.transfer?.to !== peer.id || peer.matchIndex < state.log.lastIndex) return
+  state.send({ kind: 'timeout-now', from: state.id, to: peer.id, term: state.term })
+}
+
+const noEntries: readonly Entry[] = []

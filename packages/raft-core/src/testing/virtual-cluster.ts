@@ -1,0 +1,148 @@
+import { type LogIndex, type Random, type ReplicaId, SeededRandom } from '@cordillera/base'
+import type { Configuration } from '../configuration.js'
+import { ENTRY_HEADER_BYTES, EntryType } from '../entry.js'
+import type { Message } from '../message.js'
+import type { ProposeResult } from '../raft-group.js'
+import type { Ready } from '../ready.js'
+import { Invariants } from './invariants.js'
+import { MemoryLog } from './memory-log.js'
+import { type Limits, VirtualReplica } from './virtual-replica.js'
+
+/** A group of replicas and the messages between them. Every step checks the {@link Invariants}. */
+export class VirtualCluster {
+  readonly replicas: VirtualReplica[]
+  readonly invariants: Invariants
+  /** Under way, oldest first. */
+  network: Message[] = []
+  /** Links, `from>to`, on which messages are lost as they are sent. */
+  readonly cutLinks = new Set<string>()
+  /** Reads asked and not answered: what was known to be committed when each was asked. */
+  readonly #readFloors = new Map<string, LogIndex>()
+  confirmedReadCount = 0
+  /** How often entries replaced others in some log. */
+  replacementCount = 0
+
+  constructor(options: {
+    readonly configuration: Configuration
+    readonly random?: Random
+    readonly limits?: Partial<Limits>
+    readonly logs?: ReadonlyMap<ReplicaId, MemoryLog>
+  }) {
+    const { configuration, limits = {}, random = new SeededRandom(1), logs } = options
+    this.invariants = new Invariants(configuration)
+    const ids = [...new Set([...configuration.voters, ...configuration.outgoing])]
+    this.replicas = ids.map(
+      (id) => new VirtualReplica(id, configuration, logs?.get(id) ?? new MemoryLog(), random, limits),
+    )
+  }
+
+  get running(): VirtualReplica[] {
+    return this.replicas.filter((replica) => replica.isUp)
+  }
+
+  replica(id: ReplicaId): VirtualReplica {
+    const found = this.replicas.find((replica) => replica.id === id)
+    if (found === undefined) throw new Error(`no replica ${id}`)
+    return found
+  }
+
+  /** Runs a step of a running replica and checks what it now knows to be committed. */
+  step(replica: VirtualReplica, run: (replica: VirtualReplica) => void): void {
+    if (!replica.isUp) return
+    run(replica)
+    this.invariants.onCommit(replica, this.replicas)
+  }
+
+  take(replica: VirtualReplica): Ready {
+    const lastIndexBefore = replica.log.lastIndex
+    const ready = replica.take()
+    if (ready.entries.length > 0 && ready.entries[0]!.index <= lastIndexBefore) this.replacementCount++
+    this.invariants.onCommit(replica, this.replicas)
+    this.invariants.onReady(replica, ready, lastIndexBefore)
+    for (const message of ready.messages) this.#send(replica, message)
+    for (const { readId, index } of ready.reads) {
+      const key = this.#readKey(replica, readId)
+      const floor = this.#readFloors.get(key)
+      if (floor === undefined) throw new Error('broken: a read that nobody waits for')
+      if (index < floor) throw new Error(`broken: linearizable reads (index ${index}, known ${floor})`)
+      this.#readFloors.delete(key)
+      this.confirmedReadCount++
+    }
+    for (const readId of ready.readsDropped) {
+      if (!this.#readFloors.delete(this.#readKey(replica, readId))) throw new Error('broken: a read dropped twice')
+    }
+    return ready
+  }
+
+  sync(replica: VirtualReplica): void {
+    let released: readonly Message[] = []
+    this.step(replica, () => {
+      released = replica.syncNext()
+    })
+    for (const message of released) this.#send(replica, message)
+  }
+
+  /** Takes the message at `position` out of the network and hands it to its receiver, if that is up. */
+  deliver(position: number): Message {
+    const [message] = this.network.splice(position, 1)
+    const receiver = this.replica(message!.to)
+    this.step(receiver, () => receiver.group.step(message!))
+    return message!
+  }
+
+  propose(replica: VirtualReplica, payload: string): ProposeResult {
+    const bytes = Buffer.alloc(ENTRY_HEADER_BYTES + payload.length)
+    bytes.write(payload, ENTRY_HEADER_BYTES, 'latin1')
+    return replica.group.propose(EntryType.command, bytes)
+  }
+
+  /** Returns the read's id, or the reason of the refusal. */
+  read(replica: VirtualReplica): number | string {
+    const result = replica.group.requestRead()
+    if (result.kind === 'refused') return result.reason
+    this.#readFloors.set(this.#readKey(replica, result.readId), this.invariants.committedIndex)
+    return result.readId
+  }
+
+  crash(replica: VirtualReplica): void {
+    replica.crash()
+    for (const key of this.#readFloors.keys()) if (key.startsWith(`${replica.id}:`)) this.#readFloors.delete(key)
+  }
+
+  /** Takes, syncs, loads and delivers, oldest first, until these replicas have nothing left to do. */
+  settle(
+    onReady: (replica: VirtualReplica, ready: Ready) => void = () => {},
+    ids: readonly ReplicaId[] = this.replicas.map(({ id }) => id),
+  ): void {
+    for (let round = 0; round < 10_000; round++) {
+      let isQuiet = true
+      for (const replica of this.running) {
+        if (ids.includes(replica.id) && this.#work(replica, onReady)) isQuiet = false
+      }
+      for (const message of this.network.filter(({ to }) => ids.includes(to))) {
+        isQuiet = false
+        this.deliver(this.network.indexOf(message))
+      }
+      if (isQuiet) return
+    }
+    throw new Error('broken: the cluster does not come to rest')
+  }
+
+  /** Returns whether there was anything to do. */
+  #work(replica: VirtualReplica, onReady: (replica: VirtualReplica, ready: Ready) => void): boolean {
+    const hasWork = replica.group.hasReady() || replica.unsyncedCount > 0 || replica.loading !== undefined
+    if (replica.group.hasReady()) onReady(replica, this.take(replica))
+    while (replica.unsyncedCount > 0) this.sync(replica)
+    if (replica.loading !== undefined) this.step(replica, () => replica.finishLoad())
+    return hasWork
+  }
+
+  #send(from: VirtualReplica, message: Message): void {
+    this.invariants.onSend(from, message)
+    if (!this.cutLinks.has(`${message.from}>${message.to}`)) this.network.push(message)
+  }
+
+  #readKey(replica: VirtualReplica, readId: number): string {
+    return `${replica.id}:${readId}`
+  }
+}

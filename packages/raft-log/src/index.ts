@@ -1,0 +1,5 @@
+export type { SyncSample } from './batch-writer.js'
+export * from './disk.js'
+export type { GroupLog } from './group-log.js'
+export * from './memory-disk.js'
+export { type LogBytesReport, RaftLog, type RaftLogOptions, type RaftLogStats } from './raft-log.js'

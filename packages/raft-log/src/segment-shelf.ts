@@ -1,0 +1,197 @@
+import { Buffer } from 'node:buffer'
+import type { Clock, Logger } from '@cordillera/base'
+import type { Disk, DiskFile } from './disk.js'
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentName } from './segment-format.js'
+import { newSegment, type Segment } from './segment-table.js'
+
+/**
+ * Keeps the next segment ready, so that the log goes on without waiting when one is full.
+ *
+ * A new file is zeroed in chunks, each synced and followed by a turn for others, so that a group commit never waits
+ * behind more than one chunk; a recycled file needs only its header, because what is left in it carries another
+ * sequence number. When the log needs the segment earlier it takes the file as it is: appending behind the zeroed part
+ * costs more per sync, and that is all. At most `sparesMax` files wait to be used again; the others are removed. A full
+ * disk makes zeroing wait; any other failure is handed to `onFailure`.
+ */
+export interface ShelfOptions {
+  readonly disk: Disk
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly segmentBytes: number
+  readonly zeroChunkBytes: number
+  readonly sparesMax: number
+  readonly onFailure: (error: unknown) => void
+}
+
+interface Spare {
+  readonly slot: number
+  readonly file: DiskFile
+}
+
+interface Preparation {
+  readonly sequence: number
+  readonly done: Promise<Segment | undefined>
+  ready: Segment | undefined
+  hurry: boolean
+  wake: (() => void) | undefined
+}
+
+const SPACE_RETRY_MS = 1000
+
+export class SegmentShelf {
+  readonly #options: ShelfOptions
+  readonly #spares: Spare[] = []
+  readonly #slots = new Set<number>()
+  #preparation: Preparation | undefined
+  #closed = false
+  #removals: Promise<void> = Promise.resolve()
+  recycled = 0
+  /** The disk had no room for the next segment when it was last tried. */
+  spaceShort = false
+
+  constructor(options: ShelfOptions) {
+    this.#options = options
+  }
+
+  get spareCount(): number {
+    return this.#spares.length
+  }
+
+  /** A name that is in use. */
+  claimSlot(slot: number): void {
+    this.#slots.add(slot)
+  }
+
+  /** Begins to prepare the segment in the background. */
+  prepare(sequence: number): void {
+    const preparation: Preparation = {
+      sequence,
+      done: Promise.resolve(undefined),
+      ready: undefined,
+      hurry: false,
+      wake: undefined,
+    }
+    const done = this.#prepare(preparation)
+    done.catch((error: unknown) => this.#options.onFailure(error))
+    this.#preparation = Object.assign(preparation, { done })
+  }
+
+  isReady(sequence: number): boolean {
+    return this.#preparation?.sequence === sequence && this.#preparation.ready !== undefined
+  }
+
+  /** The segment, with its header durable: at once when it is ready, else as soon as it can be written to. */
+  async take(sequence: number): Promise<Segment> {
+    if (this.#preparation?.sequence !== sequence) this.prepare(sequence)
+    const preparation = this.#preparation!
+    preparation.hurry = true
+    preparation.wake?.()
+    const segment = await preparation.done
+    if (!segment) throw new Error('the log is closing')
+    this.#preparation = undefined
+    return segment
+  }
+
+  /** Takes a segment that the log no longer needs: to be used again, or removed. */
+  offer(segment: Segment): void {
+    if (segment.readers > 0) {
+      segment.onUnread = () => this.offer(segment)
+      return
+    }
+    segment.onUnread = undefined
+    if (!this.#closed && segment.allocatedBytes === this.#options.segmentBytes)
+      this.addSpare(segment.slot, segment.file)
+    else this.#discard(segment.slot, segment.file)
+  }
+
+  /** A file of full size that nobody needs. */
+  addSpare(slot: number, file: DiskFile): void {
+    if (this.#spares.length < this.#options.sparesMax) this.#spares.push({ slot, file })
+    else this.#discard(slot, file)
+  }
+
+  /** Removes a file that is of no use. */
+  discard(slot: number, file: DiskFile): void {
+    this.#discard(slot, file)
+  }
+
+  /** Stops the preparation and closes what is on the shelf. */
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#preparation?.wake?.()
+    const segment = await this.#preparation?.done.catch(() => undefined)
+    await this.#removals
+    await segment?.file.close()
+    for (const spare of this.#spares) await spare.file.close()
+  }
+
+  async #prepare(preparation: Preparation): Promise<Segment | undefined> {
+    const { segmentBytes } = this.#options
+    const spare = this.#spares.pop()
+    let allocatedBytes = segmentBytes
+    const { slot, file } = spare ?? (await this.#create())
+    if (spare) this.recycled++
+    else allocatedBytes = await this.#zero(file, preparation)
+    if (this.#closed) {
+      await file.close()
+      return undefined
+    }
+    await file.write([encodeSegmentHeader(preparation.sequence)], 0)
+    await file.sync()
+    const segment = newSegment(preparation.sequence, slot, file, Math.max(allocatedBytes, SEGMENT_HEADER_BYTES))
+    preparation.ready = segment
+    return segment
+  }
+
+  async #create(): Promise<Spare> {
+    let slot = 1
+    while (this.#slots.has(slot)) slot++
+    this.#slots.add(slot)
+    const file = await this.#options.disk.open(segmentName(slot), { create: true })
+    await this.#options.disk.syncDirectory()
+    return { slot, file }
+  }
+
+  /** Returns how many bytes are zeroed. */
+  async #zero(file: DiskFile, preparation: Preparation): Promise<number> {
+    const { segmentBytes, zeroChunkBytes, clock, logger } = this.#options
+    const zeros = Buffer.alloc(Math.min(zeroChunkBytes, segmentBytes))
+    let at = 0
+    while (at < segmentBytes && !preparation.hurry && !this.#closed) {
+      try {
+        const chunk = zeros.subarray(0, Math.min(zeros.length, segmentBytes - at))
+        await file.write([chunk], at)
+        await file.sync()
+        at += chunk.length
+        this.spaceShort = false
+        await new Promise<void>((resolve) => clock.defer(resolve))
+      } catch (error) {
+        if ((error as { code?: unknown }).code !== 'ENOSPC') throw error
+        if (!this.spaceShort) logger.warn('log-space-short', { segmentBytes, zeroedBytes: at })
+        this.spaceShort = true
+        await this.#pause(preparation, SPACE_RETRY_MS)
+      }
+    }
+    return at
+  }
+
+  #pause(preparation: Preparation, delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#options.clock.after(delayMs, () => preparation.wake?.())
+      preparation.wake = () => {
+        preparation.wake = undefined
+        timer.cancel()
+        resolve()
+      }
+    })
+  }
+
+  #discard(slot: number, file: DiskFile): void {
+    const removal = async (): Promise<void> => {
+      await file.close()
+      await this.#options.disk.remove(segmentName(slot))
+      this.#slots.delete(slot)
+    }
+    this.#removals = this.#removals.then(removal).catch((error: unknown) => this.#options.onFailure(error))
+  }
+}

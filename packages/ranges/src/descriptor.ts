@@ -1,0 +1,34 @@
+import type { Key, NodeId, RangeId, ReplicaId } from '@cordillera/base'
+
+/** A contiguous span of keys: `start` inclusive, `end` exclusive; `end: null` is infinity. */
+export interface Span {
+  readonly start: Key
+  readonly end: Key | null
+}
+
+/** `version` changes at split and merge, `confVersion` at membership changes. Neither ever goes back. */
+export interface Epoch {
+  readonly version: number
+  readonly confVersion: number
+}
+
+export interface ReplicaPlace {
+  readonly replicaId: ReplicaId
+  readonly nodeId: NodeId
+  readonly type: 'voter' | 'learner'
+}
+
+/** What a range is and where it lives. Authoritative in the range's own replicated state; elsewhere a cache. */
+export interface Descriptor extends Span {
+  readonly rangeId: RangeId
+  readonly epoch: Epoch
+  readonly replicas: readonly ReplicaPlace[]
+}
+
+export function spanContains(span: Span, key: Key): boolean {
+  return key >= span.start && (span.end === null || key < span.end)
+}
+
+export function spansOverlap(a: Span, b: Span): boolean {
+  return (a.end === null || b.start < a.end) && (b.end === null || a.start < b.end)
+}

@@ -1,0 +1,103 @@
+import type { Clock, Logger, LogIndex, NodeId, RangeId, ReplicaId } from '@cordillera/base'
+import type { RaftLog } from '@cordillera/raft-log'
+import type { StateStore } from '@cordillera/state'
+import type { Replica } from './replica.js'
+
+/**
+ * Decides when the state database is flushed and how much of each log is forgotten.
+ *
+ * A log is never compacted past the durably flushed index of this store, nor past what every replica of the range is
+ * known to hold: while there are no snapshots to catch up by, a laggard needs the entries. The leader knows the
+ * latter and says it to the others now and then; it only ever rises, so a late word does no harm.
+ */
+export class LogRetention {
+  readonly #parts: LogRetentionParts
+  readonly #byRange: ReadonlyMap<RangeId, Replica>
+  /** What every replica of a range led elsewhere holds, as its leader said. */
+  readonly #replicated = new Map<RangeId, LogIndex>()
+  /** Durable in the state database. */
+  #flushed: ReadonlyMap<ReplicaId, LogIndex> = new Map()
+  #flushing = false
+  #lastFlushAt: number
+
+  constructor(parts: LogRetentionParts, byRange: ReadonlyMap<RangeId, Replica>) {
+    this.#parts = parts
+    this.#byRange = byRange
+    this.#lastFlushAt = parts.clock.now()
+  }
+
+  onTick(): void {
+    const { state, limits, clock } = this.#parts
+    if (this.#flushing || state.unflushedBytes === 0) return
+    const old = clock.now() - this.#lastFlushAt >= limits.stateFlushMs
+    if (old || state.unflushedBytes >= limits.stateFlushBytes) this.#flush()
+  }
+
+  onReplicated(rangeId: RangeId, index: LogIndex): void {
+    if (index > (this.#replicated.get(rangeId) ?? 0)) this.#replicated.set(rangeId, index)
+    this.#compact(rangeId)
+  }
+
+  replicatedIndexes(): Map<NodeId, [RangeId, LogIndex][]> {
+    const byNode = new Map<NodeId, [RangeId, LogIndex][]>()
+    for (const [rangeId, replica] of this.#byRange) {
+      if (replica.core.role !== 'leader' || replica.core.quiescent) continue
+      const index = this.#leastMatch(replica)
+      if (index <= (this.#replicated.get(rangeId) ?? 0)) continue
+      this.onReplicated(rangeId, index)
+      for (const place of replica.descriptor.replicas) {
+        if (place.replicaId === replica.replicaId) continue
+        const list = byNode.get(place.nodeId)
+        if (list === undefined) byNode.set(place.nodeId, [[rangeId, index]])
+        else list.push([rangeId, index])
+      }
+    }
+    return byNode
+  }
+
+  #leastMatch(leader: Replica): LogIndex {
+    let least = leader.core.commitIndex
+    for (const place of leader.descriptor.replicas) {
+      if (place.replicaId === leader.replicaId) continue
+      least = Math.min(least, leader.core.progressOf(place.replicaId)?.matchIndex ?? 0)
+    }
+    return least
+  }
+
+  #flush(): void {
+    const { state, clock, onFatal, logger } = this.#parts
+    this.#flushing = true
+    this.#lastFlushAt = clock.now()
+    state.flush().then(
+      (flushed) => {
+        this.#flushing = false
+        this.#flushed = flushed
+        logger.debug('state-flushed', { ms: Math.round(clock.now() - this.#lastFlushAt) })
+        for (const replica of this.#byRange.values()) {
+          const index = flushed.get(replica.replicaId)
+          if (index !== undefined) replica.log.recordFlushed(index)
+        }
+        for (const rangeId of this.#byRange.keys()) this.#compact(rangeId)
+      },
+      (error) => onFatal(error),
+    )
+  }
+
+  #compact(rangeId: RangeId): void {
+    const replica = this.#byRange.get(rangeId)
+    if (replica === undefined) return
+    const flushed = this.#flushed.get(replica.replicaId) ?? 0
+    const index = Math.min(flushed, this.#replicated.get(rangeId) ?? 0)
+    // Everyone has these entries, so only a few are kept: a replica that restarts reads them from its own log.
+    if (index > replica.log.compactedIndex) replica.log.compactTo(index)
+  }
+}
+
+interface LogRetentionParts {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly log: RaftLog
+  readonly state: StateStore
+  readonly limits: { readonly stateFlushBytes: number; readonly stateFlushMs: number }
+  readonly onFatal: (error: unknown) => void
+}

@@ -1,0 +1,445 @@
+import {
+  assert,
+  type Clock,
+  CordilleraError,
+  type Incarnation,
+  type Logger,
+  type LogIndex,
+  type NodeId,
+  type Random,
+  type RangeId,
+  type ReplicaId,
+  type Timer,
+} from '@cordillera/base'
+import { type HardState, type Message, RaftGroup, type Ready } from '@cordillera/raft-core'
+import type { RaftLog } from '@cordillera/raft-log'
+import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
+import type { ReplicaState, StateStore } from '@cordillera/state'
+import type { RangeRequest } from '@cordillera/wire'
+import { LogRetention } from './log-retention.js'
+import type { ReplyTo } from './proposals.js'
+import { Replica, type ReplicaHost } from './replica.js'
+import { type RangeReport, reportRange } from './report.js'
+
+/**
+ * All replicas of a store: one ready loop, one tick, one log batch and one state database for thousands of groups.
+ *
+ * A turn: every replica that has something to do is processed once; what they appended becomes durable with one
+ * flush of the shared log; when that resolves, their promises (votes, acknowledgements) are sent, in the order in
+ * which they were made. A failed flush, or any broken invariant, stops the store: nothing is processed afterwards and
+ * `onFatal` is called once.
+ *
+ * Groups without work rest (quiescence): they are not ticked. A follower rests only while the link to its leader's
+ * node is up; whoever loses a link wakes every group that spans it.
+ */
+
+/** The way to other nodes; what `PeerLinks` offers. */
+export interface ReplicaLinks {
+  sendRaft(to: NodeId, rangeId: RangeId, message: Message): boolean
+  isUp(node: NodeId): boolean
+}
+
+export interface ReplicasOptions {
+  readonly nodeId: NodeId
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly log: RaftLog
+  readonly state: StateStore
+  readonly links: ReplicaLinks
+  readonly limits: ReplicasLimits
+  /** Called once, when the store has stopped itself. */
+  readonly onFatal: (error: unknown) => void
+}
+
+export interface ReplicasLimits {
+  readonly tickMs: number
+  readonly electionTimeoutTicks: number
+  readonly heartbeatIntervalTicks: number
+  readonly inflightMessagesMax: number
+  readonly inflightBytesMax: number
+  readonly appendBytesMax: number
+  readonly committedBytesMax: number
+  readonly uncommittedBytesMax: number
+  readonly entryBytesMax: number
+  readonly pendingBytesMax: number
+  readonly readsMax: number
+  /** Ticks without a request after which a group may rest. */
+  readonly idleTicksBeforeRest: number
+  /** The state database is flushed when its overlay holds so much, … */
+  readonly stateFlushBytes: number
+  /** … or the oldest unflushed write is so old. */
+  readonly stateFlushMs: number
+}
+
+export const defaultReplicasLimits: ReplicasLimits = {
+  tickMs: 100,
+  electionTimeoutTicks: 10,
+  heartbeatIntervalTicks: 3,
+  inflightMessagesMax: 256,
+  inflightBytesMax: 8 << 20,
+  appendBytesMax: 1 << 20,
+  committedBytesMax: 1 << 20,
+  uncommittedBytesMax: 32 << 20,
+  entryBytesMax: 1 << 20,
+  pendingBytesMax: 16 << 20,
+  readsMax: 16_384,
+  idleTicksBeforeRest: 10,
+  stateFlushBytes: 32 << 20,
+  stateFlushMs: 30_000,
+}
+
+export interface ReplicasCounts {
+  proposals: number
+  entriesApplied: number
+  raftMessagesSent: number
+  raftMessagesReceived: number
+  raftMessagesUnsent: number
+  leaderChanges: number
+  turns: number
+}
+
+export class Replicas implements ReplicaHost {
+  readonly counts: ReplicasCounts = {
+    proposals: 0,
+    entriesApplied: 0,
+    raftMessagesSent: 0,
+    raftMessagesReceived: 0,
+    raftMessagesUnsent: 0,
+    leaderChanges: 0,
+    turns: 0,
+  }
+  readonly #options: ReplicasOptions
+  readonly #byRange = new Map<RangeId, Replica>()
+  readonly #awake = new Set<Replica>()
+  readonly #retention: LogRetention
+  #dirty: Replica[] = []
+  #turnScheduled = false
+  #tickTimer: Timer | undefined
+  /** Replicas and readies of the turn under way that wait for its flush, pairwise. */
+  #syncing: (Replica | Ready)[] = []
+  #phase: 'running' | 'draining' | 'closed' = 'running'
+  /** Ranges whose replica here must not take part, with the reason. */
+  readonly silenced = new Map<RangeId, string>()
+
+  /** Opens every replica of the state database; call once, before any message is delivered. */
+  constructor(options: ReplicasOptions) {
+    this.#options = options
+    this.#retention = new LogRetention(options, this.#byRange)
+    for (const state of options.state.replicas.values()) this.#openReplica(state)
+    this.#scheduleTick()
+  }
+
+  // --- what the router and the node ask ---
+
+  replica(rangeId: RangeId): Replica | undefined {
+    return this.#byRange.get(rangeId)
+  }
+
+  replicas(): Iterable<Replica> {
+    return this.#byRange.values()
+  }
+
+  *descriptors(): Iterable<Descriptor> {
+    for (const replica of this.#byRange.values()) yield replica.descriptor
+  }
+
+  report(): RangeReport[] {
+    return Array.from(this.#byRange.values(), reportRange)
+  }
+
+  /** Executes a request at the replica here; `reply` is called exactly once, possibly at once. */
+  execute(request: RangeRequest, reply: ReplyTo): void {
+    const replica = this.#byRange.get(request.rangeId)
+    if (this.#phase === 'closed') reply({ kind: 'refused', reason: 'closing', leader: 0, descriptors: [] })
+    else if (replica === undefined) reply({ kind: 'refused', reason: 'no-range', leader: 0, descriptors: [] })
+    else replica.execute(request, reply)
+  }
+
+  /** Asks the leader here to hand over to the replica on `node`; the attempt may come to nothing. */
+  transferLeadership(rangeId: RangeId, node: NodeId): boolean {
+    const replica = this.#byRange.get(rangeId)
+    if (replica === undefined) return false
+    const started = replica.core.transferLeadership(replica.replicaOn(node)) === 'started'
+    if (started) this.markDirty(replica)
+    return started
+  }
+
+  /** Begins an election now, for a group that has no leader yet. */
+  campaign(replica: Replica): void {
+    replica.core.campaign()
+    this.markDirty(replica)
+  }
+
+  // --- what arrives from other nodes ---
+
+  onRaft(_from: NodeId, rangeId: RangeId, message: Message): void {
+    if (this.#phase === 'closed') return
+    this.counts.raftMessagesReceived++
+    const replica = this.#byRange.get(rangeId)
+    if (replica === undefined || replica.replicaId !== message.to) return
+    replica.step(message)
+  }
+
+  /** What every replica of these ranges is known to hold, said by their leaders. */
+  onReplicated(indexes: Iterable<readonly [RangeId, LogIndex]>): void {
+    for (const [rangeId, index] of indexes) this.#retention.onReplicated(rangeId, index)
+  }
+
+  /** The indexes to say to the other replicas' nodes, for the ranges led here. */
+  replicatedIndexes(): Map<NodeId, [RangeId, LogIndex][]> {
+    return this.#retention.replicatedIndexes()
+  }
+
+  onLinkUp(node: NodeId, _incarnation: Incarnation): void {
+    this.#wakeAll(node)
+  }
+
+  onLinkDown(node: NodeId): void {
+    for (const replica of this.#byRange.values()) {
+      const peer = replica.replicaOn(node)
+      if (peer !== 0 && replica.core.role === 'leader') replica.core.onPeerUnreachable(peer)
+    }
+    this.#wakeAll(node)
+  }
+
+  /** The process of `node` is gone: what it led needs a new leader now, not after an election timeout. */
+  onNodeGone(node: NodeId): void {
+    for (const replica of this.#byRange.values()) {
+      if (replica.core.role === 'leader' || replica.nodeOf(replica.core.leader) !== node) continue
+      replica.core.onLeaderUnreachable()
+      this.markDirty(replica)
+    }
+  }
+
+  // --- the host's side of a replica ---
+
+  send(to: NodeId, replica: Replica, message: Message): boolean {
+    if (this.#options.links.sendRaft(to, replica.descriptor.rangeId, message)) {
+      this.counts.raftMessagesSent++
+      return true
+    }
+    this.counts.raftMessagesUnsent++
+    return false
+  }
+
+  needSync(replica: Replica, ready: Ready): void {
+    this.#syncing.push(replica, ready)
+  }
+
+  markDirty(replica: Replica): void {
+    if (!replica.core.quiescent) this.#awake.add(replica)
+    if (replica.dirty) return
+    replica.dirty = true
+    this.#dirty.push(replica)
+    if (this.#turnScheduled) return
+    this.#turnScheduled = true
+    this.#options.clock.defer(() => this.#turn())
+  }
+
+  onRoleChange(replica: Replica): void {
+    const { core, descriptor } = replica
+    if (core.role === 'leader') this.counts.leaderChanges++
+    this.#options.logger.debug('role-changed', {
+      rangeId: descriptor.rangeId,
+      role: core.role,
+      term: core.term,
+      leader: replica.nodeOf(core.leader),
+    })
+  }
+
+  onFatal(error: unknown): void {
+    if (this.#phase === 'closed') return
+    this.#stop()
+    this.#options.onFatal(error)
+  }
+
+  // --- lifecycle ---
+
+  /**
+   * Hands every leadership to a reachable peer; resolves when none is left here or `timeoutMs` have passed. Requests
+   * are still served, or redirected, meanwhile. Groups here do not campaign any more.
+   */
+  drain(timeoutMs: number): Promise<void> {
+    if (this.#phase === 'running') this.#phase = 'draining'
+    const { clock } = this.#options
+    const deadline = clock.now() + timeoutMs
+    return new Promise((resolve) => {
+      const round = (): void => {
+        const led = [...this.#byRange.values()].filter((replica) => replica.core.role === 'leader')
+        const movable = led.filter((replica) => this.#handOver(replica))
+        if (movable.length === 0 || this.#phase === 'closed' || clock.now() >= deadline) resolve()
+        else clock.after(20, round)
+      }
+      round()
+    })
+  }
+
+  /** Answers everything that waits and stops. Does not close the log or the state. */
+  close(): void {
+    if (this.#phase !== 'closed') this.#stop()
+  }
+
+  #stop(): void {
+    this.#phase = 'closed'
+    this.#tickTimer?.cancel()
+    for (const replica of this.#byRange.values()) replica.close()
+    this.#dirty = []
+  }
+
+  /** True while there is a peer that could take this leadership. */
+  #handOver(replica: Replica): boolean {
+    let best: ReplicaId = 0
+    let bestMatch = -1
+    for (const place of replica.descriptor.replicas) {
+      if (place.replicaId === replica.replicaId || !this.#options.links.isUp(place.nodeId)) continue
+      const match = replica.core.progressOf(place.replicaId)?.matchIndex ?? -1
+      if (match > bestMatch) {
+        best = place.replicaId
+        bestMatch = match
+      }
+    }
+    if (best === 0) return false
+    replica.core.transferLeadership(best)
+    this.markDirty(replica)
+    return true
+  }
+
+  // --- turns and ticks ---
+
+  #turn(): void {
+    this.#turnScheduled = false
+    if (this.#phase === 'closed') return
+    this.counts.turns++
+    const dirty = this.#dirty
+    this.#dirty = []
+    try {
+      for (const replica of dirty) {
+        replica.dirty = false
+        replica.process()
+      }
+      if (this.#syncing.length > 0) this.#flushTurn()
+    } catch (error) {
+      this.onFatal(error)
+    }
+  }
+
+  #flushTurn(): void {
+    const syncing = this.#syncing
+    this.#syncing = []
+    this.#options.log.flush().then(
+      () => this.#onFlushed(syncing),
+      (error) => this.onFatal(error),
+    )
+  }
+
+  #onFlushed(syncing: (Replica | Ready)[]): void {
+    if (this.#phase === 'closed') return
+    try {
+      for (let i = 0; i < syncing.length; i += 2) (syncing[i] as Replica).onSynced(syncing[i + 1] as Ready)
+    } catch (error) {
+      this.onFatal(error)
+    }
+  }
+
+  #scheduleTick(): void {
+    this.#tickTimer = this.#options.clock.after(this.#options.limits.tickMs, () => {
+      if (this.#phase === 'closed') return
+      try {
+        this.#tick()
+        this.#scheduleTick()
+      } catch (error) {
+        this.onFatal(error)
+      }
+    })
+  }
+
+  #tick(): void {
+    for (const replica of this.#awake) {
+      const { core } = replica
+      if (core.quiescent) {
+        if (this.#mayRest(replica)) {
+          this.#awake.delete(replica)
+          continue
+        }
+        core.wake()
+      }
+      if (this.#phase === 'running' || core.role === 'leader') core.tick()
+      replica.idleTicks = replica.requestsSinceTick === 0 && replica.isIdle ? replica.idleTicks + 1 : 0
+      replica.requestsSinceTick = 0
+      if (replica.idleTicks >= this.#options.limits.idleTicksBeforeRest) this.#tryRest(replica)
+      if (core.hasReady()) this.markDirty(replica)
+    }
+    this.#retention.onTick()
+  }
+
+  #tryRest(replica: Replica): void {
+    const { core } = replica
+    if (core.role !== 'leader' || !core.canQuiesce() || !this.#mayRest(replica)) return
+    core.quiesce()
+    this.markDirty(replica)
+  }
+
+  /** A leader rests while it hears every voter's node, a follower while it hears its leader's. */
+  #mayRest(replica: Replica): boolean {
+    if (replica.descriptor.rangeId === SYSTEM_RANGE_ID || this.#phase !== 'running') return false
+    const { links, nodeId } = this.#options
+    if (replica.core.role === 'leader') {
+      return replica.descriptor.replicas.every((place) => place.nodeId === nodeId || links.isUp(place.nodeId))
+    }
+    const leaderNode = replica.nodeOf(replica.core.leader)
+    return leaderNode !== 0 && links.isUp(leaderNode)
+  }
+
+  #wakeAll(node: NodeId): void {
+    for (const replica of this.#byRange.values()) {
+      if (replica.core.quiescent && replica.replicaOn(node) !== 0) {
+        replica.core.wake()
+        this.markDirty(replica)
+      }
+    }
+  }
+
+  // --- opening ---
+
+  #openReplica(state: ReplicaState): void {
+    const { log, random, limits, logger } = this.#options
+    const { descriptor, replicaId } = state
+    const group = log.groups.get(replicaId) ?? log.createGroup(replicaId)
+    if (group.damaged) {
+      // Its vote and acknowledgements may be forgotten: it must not take part until it is replaced under a new id.
+      this.silenced.set(descriptor.rangeId, 'log-damaged')
+      logger.error('replica-silenced', { rangeId: descriptor.rangeId, replicaId, reason: 'log-damaged' })
+      return
+    }
+    if (group.recoveredFlushedIndex > state.appliedIndex) {
+      throw new CordilleraError('CORRUPT', {
+        detail: `the state database is older than the log: range ${descriptor.rangeId} was flushed up to ${group.recoveredFlushedIndex}, its state is at ${state.appliedIndex}`,
+      })
+    }
+    if (state.appliedIndex > group.lastIndex) group.reset(state.appliedIndex, state.appliedTerm)
+    const hardState: HardState = {
+      ...group.hardState,
+      commitIndex: Math.max(group.hardState.commitIndex, state.appliedIndex),
+    }
+    assert(group.compactedIndex <= state.appliedIndex, 'the log still holds everything that the state does not')
+    const core = new RaftGroup({
+      replicaId,
+      configuration: { voters: descriptor.replicas.map((place) => place.replicaId), outgoing: [] },
+      log: group,
+      hardState,
+      appliedIndex: state.appliedIndex,
+      random,
+      electionTimeoutTicks: limits.electionTimeoutTicks,
+      heartbeatIntervalTicks: limits.heartbeatIntervalTicks,
+      inflightMessagesMax: limits.inflightMessagesMax,
+      inflightBytesMax: limits.inflightBytesMax,
+      appendBytesMax: limits.appendBytesMax,
+      committedBytesMax: limits.committedBytesMax,
+      uncommittedBytesMax: limits.uncommittedBytesMax,
+    })
+    const replica = new Replica({ core, log: group, state, store: this.#options.state, host: this, limits })
+    this.#byRange.set(descriptor.rangeId, replica)
+    this.markDirty(replica)
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * Every bound and delay of a router, with its default. All are required here: configuration is parsed at the edge.
+ */
+export interface RouterLimits {
+  /** Operations accepted and not yet answered; one more is refused with OVERLOADED at once. A scan counts as one. */
+  readonly operationsMax: number
+  /** Bytes of keys and values of these operations. */
+  readonly operationBytesMax: number
+  /** Operations in one request. */
+  readonly requestOperationsMax: number
+  /** Bytes of keys and values in one request. One operation may exceed it alone. */
+  readonly requestBytesMax: number
+  /**
+   * Requests of one kind (write, read, scan) under way to one range's leader. What arrives beyond it gathers into the
+   * next request: more means less waiting under light load, fewer means larger batches under heavy load.
+   */
+  readonly requestsInFlightMax: number
+  /** How often deadlines are looked at: an answer may be this much later than its deadline. */
+  readonly sweepMs: number
+  /** The first pause after a refusal; it doubles up to the maximum until a request succeeds. Half of it is jitter. */
+  readonly backoffMinMs: number
+  readonly backoffMaxMs: number
+  /**
+   * A leader that leaves a request unanswered for so long is asked nothing further before another replica was asked
+   * who leads. Above the longest fsync that one wants to sit out, below the time that a client waits.
+   */
+  readonly silentLeaderMs: number
+}
+
+export const defaultRouterLimits: RouterLimits = {
+  operationsMax: 20_000,
+  operationBytesMax: 64 * 1024 * 1024,
+  requestOperationsMax: 512,
+  requestBytesMax: 1024 * 1024,
+  requestsInFlightMax: 4,
+  sweepMs: 50,
+  backoffMinMs: 10,
+  backoffMaxMs: 250,
+  silentLeaderMs: 1000,
+}

@@ -1,0 +1,129 @@
+import type { NodeId } from '@cordillera/base'
+import type { ReplicaPlace } from '@cordillera/ranges'
+import type { RangeReply } from '@cordillera/wire'
+
+/**
+ * What becomes of a request's operations, and whom to ask next: pure functions, pinned by a table test.
+ *
+ * The one rule that must never break: a write is sent again only when its last sending surely had, and will have, no
+ * effect, that is after a refusal or when it was not sent. Everything else that is not a proper answer makes a write's
+ * outcome unknown, for good. Reads have no effect and are always sent again.
+ */
+
+/** How a request ended: with a reply, with its connection (`lost`: it may have arrived), or before it left. */
+export type Outcome = RangeReply | { readonly kind: 'lost' } | { readonly kind: 'not-sent' }
+
+export interface Attempt {
+  readonly kind: 'write' | 'read' | 'scan'
+  /** Operations in the request. */
+  readonly count: number
+  /** Who was asked. */
+  readonly node: NodeId
+  /** Nodes asked since the last pause, without success. */
+  readonly asked: readonly NodeId[]
+  /** Whether newer descriptors of the request's span are known by now than it was made for. */
+  readonly isRouteStale: boolean
+  isUp(node: NodeId): boolean
+}
+
+export interface Decision {
+  readonly operations: 'answer' | 'unknown' | 'retry'
+  readonly next: NextStep
+}
+
+/**
+ * `settle`: the node leads, send to it freely. `keep`: nothing was learned about who leads. `follow`: ask that node now.
+ * `rotate`: after a pause, ask another replica. `stay`: after a pause, ask the same one.
+ */
+export type NextStep =
+  | { readonly kind: 'settle' | 'keep' | 'rotate' | 'stay' }
+  | { readonly kind: 'follow'; readonly node: NodeId }
+
+const ROTATE: NextStep = { kind: 'rotate' }
+const ANSWER: Decision = { operations: 'answer', next: { kind: 'settle' } }
+const RETRY_AND_KEEP: Decision = { operations: 'retry', next: { kind: 'keep' } }
+const RETRY_AND_STAY: Decision = { operations: 'retry', next: { kind: 'stay' } }
+const RETRY_AND_ROTATE: Decision = { operations: 'retry', next: ROTATE }
+const UNKNOWN: Decision = { operations: 'unknown', next: ROTATE }
+
+export function decideNext(outcome: Outcome, attempt: Attempt): Decision {
+  switch (outcome.kind) {
+    case 'not-sent':
+      return RETRY_AND_ROTATE
+    case 'refused':
+      return decideAfterRefusal(outcome.reason, outcome.leader, attempt)
+    case 'unknown':
+    case 'lost':
+      return attempt.kind === 'write' ? UNKNOWN : RETRY_AND_ROTATE
+    default:
+      if (isAnswer(outcome, attempt)) return ANSWER
+      return attempt.kind === 'write' ? UNKNOWN : RETRY_AND_ROTATE
+  }
+}
+
+type RefusalReason = Extract<RangeReply, { kind: 'refused' }>['reason']
+
+function decideAfterRefusal(reason: RefusalReason, leader: NodeId, attempt: Attempt): Decision {
+  if (reason === 'overloaded') return RETRY_AND_STAY
+  if (leader === 0) return RETRY_AND_ROTATE
+  if (leader !== attempt.node) {
+    // A hint is followed at once, unless its node was asked since the last pause (two nodes that point at each other
+    // would be asked in a circle) or cannot be reached.
+    const isDeadEnd = attempt.asked.includes(leader) || !attempt.isUp(leader)
+    return isDeadEnd ? RETRY_AND_ROTATE : { operations: 'retry', next: { kind: 'follow', node: leader } }
+  }
+  if (reason === 'closing' || reason === 'no-range') return RETRY_AND_ROTATE
+  // With newer descriptors a mismatch is progress, and needs no pause.
+  return reason === 'epoch-mismatch' && attempt.isRouteStale ? RETRY_AND_KEEP : RETRY_AND_STAY
+}
+
+function isAnswer(reply: RangeReply, attempt: Attempt): boolean {
+  switch (reply.kind) {
+    case 'written':
+      return attempt.kind === 'write' && reply.versions.length === attempt.count
+    case 'values': // May answer fewer than asked, from the first on, when the values are many bytes.
+      return attempt.kind === 'read' && reply.values.length > 0 && reply.values.length <= attempt.count
+    case 'scanned':
+      return attempt.kind === 'scan' && !(reply.more && reply.entries.length === 0)
+    default:
+      return false
+  }
+}
+
+export interface Candidates {
+  readonly replicas: readonly ReplicaPlace[]
+  readonly self: NodeId
+  /** Who was asked last; 0 for nobody. */
+  readonly last: NodeId
+  readonly asked: readonly NodeId[]
+  isUp(node: NodeId): boolean
+}
+
+/**
+ * Whom to ask when nobody is believed to lead: this node first, then the others in turn behind the one asked last.
+ * Nodes that are down come last, and learners, which cannot lead, behind voters. 0 when there is no replica.
+ */
+export function chooseTarget(candidates: Candidates): NodeId {
+  const { replicas, self, last, asked } = candidates
+  const begin = replicas.findIndex((replica) => replica.nodeId === (last === 0 ? self : last)) + (last === 0 ? 0 : 1)
+  let best: NodeId = 0
+  let bestRank = Number.POSITIVE_INFINITY
+  for (let i = 0; i < replicas.length; i++) {
+    const { nodeId, type } = replicas[(Math.max(begin, 0) + i) % replicas.length]!
+    const rank = (candidates.isUp(nodeId) ? 0 : 4) + (type === 'voter' ? 0 : 2) + (asked.includes(nodeId) ? 1 : 0)
+    if (rank < bestRank) {
+      best = nodeId
+      bestRank = rank
+    }
+  }
+  return best
+}
+
+/** The bounds of the pause after `pauses` earlier ones without a success; the jitter is uniform between them. */
+export function backoffBounds(
+  pauses: number,
+  limits: { readonly backoffMinMs: number; readonly backoffMaxMs: number },
+): { readonly fromMs: number; readonly toMs: number } {
+  const toMs = Math.min(limits.backoffMaxMs, limits.backoffMinMs * 2 ** Math.min(pauses, 30))
+  return { fromMs: toMs / 2, toMs }
+}

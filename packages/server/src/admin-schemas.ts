@@ -1,0 +1,134 @@
+import { type Static, Type } from 'typebox'
+
+/**
+ * The shapes of the admin API, of scans and of problems, as JSON Schema: requests are checked against them, answers
+ * are written by them, and the types come from them.
+ *
+ * A query parameter that is not named here is refused, never ignored.
+ */
+
+const Count = Type.Integer({ minimum: 0 })
+
+export const ClusterSchema = Type.Object({
+  clusterId: Type.String(),
+  version: Type.String(),
+  nodeCount: Count,
+  rangeCount: Count,
+  healthy: Type.Boolean(),
+  health: Type.String({ description: 'A sentence for a person.' }),
+})
+export type ClusterInfo = Readonly<Static<typeof ClusterSchema>>
+
+const NODE_STATES = ['live', 'dead', 'draining', 'decommissioning', 'decommissioned'] as const
+
+export const NodeSchema = Type.Object({
+  nodeId: Count,
+  peerAddress: Type.String(),
+  httpAddress: Type.String(),
+  locality: Type.String(),
+  state: Type.Enum([...NODE_STATES]),
+  replicas: Count,
+  leaders: Count,
+  bytes: Type.Number(),
+  readsPerSec: Type.Number(),
+  writesPerSec: Type.Number(),
+  fsyncP50Ms: Type.Number(),
+  fsyncP99Ms: Type.Number(),
+})
+export type NodeInfo = Readonly<Static<typeof NodeSchema>>
+export const NodesSchema = Type.Object({ nodes: Type.Array(NodeSchema) })
+
+const CountOrNull = Type.Union([Count, Type.Null()], { description: 'Null when the node did not answer.' })
+
+const RangeReplicaSchema = Type.Object({
+  replicaId: Count,
+  nodeId: Count,
+  type: Type.Enum(['voter', 'learner']),
+  commitIndex: CountOrNull,
+  appliedIndex: CountOrNull,
+  lag: CountOrNull,
+})
+
+export const RangeSchema = Type.Object({
+  rangeId: Count,
+  keyspace: Type.String({ description: 'Empty for the system range.' }),
+  start: Type.String(),
+  end: Type.Union([Type.String(), Type.Null()], { description: 'Null is infinity.' }),
+  encoding: Type.Optional(Type.String({ description: 'base64url when a bound is not UTF-8.' })),
+  epoch: Type.Object({ version: Count, confVersion: Count }),
+  leader: Type.Union([Count, Type.Null()]),
+  term: Count,
+  bytes: Type.Number(),
+  readsPerSec: Type.Number(),
+  writesPerSec: Type.Number(),
+  replicas: Type.Array(RangeReplicaSchema),
+})
+type RangeRow = Static<typeof RangeSchema>
+
+/** As the node gives it: bounds are byte strings without the keyspace's prefix. */
+export type RangeInfo = Readonly<Omit<RangeRow, 'encoding' | 'replicas'>> & {
+  readonly replicas: readonly Readonly<RangeRow['replicas'][number]>[]
+}
+export const RangesSchema = Type.Object({ ranges: Type.Array(RangeSchema), cursor: Type.Optional(Type.String()) })
+
+const EncodingSchema = Type.Enum(['hex', 'base64url'])
+const TimeoutSchema = Type.Integer({ minimum: 1, maximum: 60_000 })
+const LimitSchema = Type.Integer({ minimum: 1, maximum: 10_000 })
+
+export const NoQuery = Type.Object({}, { additionalProperties: false })
+
+export const RangesQuery = Type.Object(
+  {
+    key: Type.Optional(Type.String()),
+    encoding: Type.Optional(EncodingSchema),
+    node: Type.Optional(Type.Integer({ minimum: 1 })),
+    keyspace: Type.Optional(Type.String()),
+    limit: Type.Optional(LimitSchema),
+    cursor: Type.Optional(Type.String()),
+  },
+  { additionalProperties: false },
+)
+export type RangesQuery = Static<typeof RangesQuery>
+
+export const ScanQuery = Type.Object(
+  {
+    prefix: Type.Optional(Type.String()),
+    start: Type.Optional(Type.String()),
+    end: Type.Optional(Type.String()),
+    limit: Type.Optional(LimitSchema),
+    reverse: Type.Optional(Type.Boolean()),
+    values: Type.Optional(Type.Boolean()),
+    cursor: Type.Optional(Type.String()),
+    encoding: Type.Optional(EncodingSchema),
+    timeoutMs: Type.Optional(TimeoutSchema),
+  },
+  { additionalProperties: false },
+)
+export type ScanQuery = Static<typeof ScanQuery>
+
+export const ScanSchema = Type.Object({
+  entries: Type.Array(
+    Type.Object({
+      key: Type.String(),
+      value: Type.Optional(Type.String()),
+      version: Count,
+      encoding: Type.Optional(Type.String()),
+    }),
+  ),
+  cursor: Type.Optional(Type.String()),
+})
+export type ScanAnswer = Static<typeof ScanSchema>
+
+/** RFC 9457. */
+export const ProblemSchema = Type.Object({
+  type: Type.String(),
+  title: Type.String(),
+  status: Type.Integer(),
+  detail: Type.String(),
+  code: Type.String(),
+  retry: Type.Enum(['never', 'same-node', 'other-node', 'refresh-route']),
+})
+export type Problem = Readonly<Static<typeof ProblemSchema>>
+
+export const IdParams = Type.Object({ id: Type.Integer({ minimum: 1 }) })
+export type IdParams = Static<typeof IdParams>

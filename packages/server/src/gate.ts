@@ -1,0 +1,76 @@
+import { CordilleraError } from '@cordillera/base'
+import type { ServedNode } from './served-node.js'
+
+/**
+ * Where the node that is served stands: one state for the hot path, the health checks and the shutdown.
+ *
+ * `starting` and `failed` refuse every request of data; `draining` still answers what comes, but is not ready for more.
+ * A failed store stays failed.
+ */
+export type GateState =
+  | { readonly kind: 'starting' }
+  | { readonly kind: 'serving'; readonly node: ServedNode }
+  | { readonly kind: 'draining'; readonly node: ServedNode | undefined }
+  | { readonly kind: 'failed'; readonly reason: string }
+
+export type Readiness = { readonly ready: true } | { readonly ready: false; readonly reason: string }
+
+export class Gate {
+  #state: GateState = { kind: 'starting' }
+  #closing = false
+
+  /** From now on every answer says that its connection is closed after it. */
+  get closing(): boolean {
+    return this.#closing
+  }
+
+  serve(node: ServedNode): void {
+    if (this.#state.kind === 'starting') this.#state = { kind: 'serving', node }
+  }
+
+  drain(): void {
+    const node = this.tryNode()
+    if (this.#state.kind !== 'failed') this.#state = { kind: 'draining', node }
+  }
+
+  fail(reason: string): void {
+    this.#state = { kind: 'failed', reason }
+  }
+
+  close(): void {
+    this.#closing = true
+  }
+
+  tryNode(): ServedNode | undefined {
+    return this.#state.kind === 'serving' || this.#state.kind === 'draining' ? this.#state.node : undefined
+  }
+
+  /** Throws UNAVAILABLE when there is no node that could answer. */
+  node(): ServedNode {
+    const node = this.tryNode()
+    if (node === undefined) throw new CordilleraError('UNAVAILABLE', { detail: this.#absence() })
+    return node
+  }
+
+  /** The process answers and its store has not failed. */
+  liveness(): Readiness {
+    return this.#state.kind === 'failed' ? { ready: false, reason: this.#state.reason } : { ready: true }
+  }
+
+  readiness(): Readiness {
+    switch (this.#state.kind) {
+      case 'serving':
+        return this.#state.node.isReady()
+          ? { ready: true }
+          : { ready: false, reason: 'a range has no leader that this node can reach; is a majority of the nodes up?' }
+      case 'draining':
+        return { ready: false, reason: 'the node is draining' }
+      default:
+        return { ready: false, reason: this.#absence() }
+    }
+  }
+
+  #absence(): string {
+    return this.#state.kind === 'failed' ? `the store has stopped: ${this.#state.reason}` : 'the node is starting'
+  }
+}

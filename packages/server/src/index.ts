@@ -1,0 +1,10 @@
+export type { ClusterInfo, NodeInfo, Problem, RangeInfo } from './admin-schemas.js'
+export {
+  defaultHttpLimits,
+  type HttpAddress,
+  type HttpLimits,
+  HttpServer,
+  type HttpServerOptions,
+} from './http-server.js'
+export type { LogSync } from './metrics.js'
+export * from './served-node.js'

@@ -1,0 +1,21 @@
+import { describe, expect, it } from 'vitest'
+import { stateEngineContract } from './engine-contract.js'
+import { ManualClock } from './manual-clock.js'
+import { MemoryEngine } from './memory-engine.js'
+
+const immediate = new (class extends ManualClock {
+  override defer(callback: () => void): void {
+    Promise.resolve().then(callback)
+  }
+})()
+
+stateEngineContract({ describe, it, expect }, 'memory', async () => {
+  let engine: MemoryEngine | undefined
+  return {
+    open: async () => {
+      engine = engine === undefined ? new MemoryEngine({ clock: immediate }) : engine.reopen()
+      return engine
+    },
+    dispose: async () => {},
+  }
+})

@@ -1,0 +1,19 @@
+export {
+  type ContractExpectation,
+  type ContractTools,
+  type EngineUnderTest,
+  stateEngineContract,
+} from './engine-contract.js'
+export { MemoryEngine } from './memory-engine.js'
+export type { PageLimits, ScanEntry } from './page.js'
+export type { ReplicaState } from './replica-catalog.js'
+export * from './state-engine.js'
+export {
+  type FlushSample,
+  type NewReplica,
+  type ScanRequest,
+  type ScanResult,
+  type StateStats,
+  StateStore,
+  type StateStoreOptions,
+} from './state-store.js'

@@ -1,0 +1,111 @@
+import { crc32 } from 'node:zlib'
+import {
+  asBuffer,
+  ByteReader,
+  ByteWriter,
+  CordilleraError,
+  type LogIndex,
+  type ReplicaId,
+  type Term,
+} from '@cordillera/base'
+import { type Descriptor, readDescriptor, writeDescriptor } from '@cordillera/ranges'
+
+/**
+ * The byte layouts of what the store must be able to trust, each ended by a CRC-32 of its own, because the engine can
+ * lose and alter data silently.
+ *
+ * A replica's record: `u8 format=1, u8 kind, varint replicaId`, then for kind 1 (live) `varint appliedIndex, varint
+ * appliedTerm, descriptor`, for kind 2 (removed) nothing. The store's record: `u8 format=1, varint count, u32 digest`:
+ * the number of replica records and the sum of their checksums, by which a missing or outdated one is noticed.
+ * Decoders throw `CORRUPT` for everything else.
+ */
+const FORMAT = 1
+const LIVE = 1
+const REMOVED = 2
+const CHECKSUM_BYTES = 4
+
+export type ReplicaRecord = LiveRecord | RemovedRecord
+
+export interface LiveRecord {
+  readonly kind: 'live'
+  readonly replicaId: ReplicaId
+  readonly appliedIndex: LogIndex
+  readonly appliedTerm: Term
+  readonly descriptor: Descriptor
+}
+
+/** A tombstone: the id is never used again. */
+export interface RemovedRecord {
+  readonly kind: 'removed'
+  readonly replicaId: ReplicaId
+}
+
+export interface StoreRecord {
+  /** Replica records, tombstones among them. */
+  readonly count: number
+  /** Sum of their checksums, modulo 2^32. */
+  readonly digest: number
+}
+
+export function encodeReplicaRecord(record: ReplicaRecord): Uint8Array {
+  const writer = new ByteWriter(128)
+  writer
+    .u8(FORMAT)
+    .u8(record.kind === 'live' ? LIVE : REMOVED)
+    .varint(record.replicaId)
+  if (record.kind === 'live') {
+    writer.varint(record.appliedIndex).varint(record.appliedTerm)
+    writeDescriptor(writer, record.descriptor)
+  }
+  return seal(writer)
+}
+
+export function decodeReplicaRecord(bytes: Uint8Array): ReplicaRecord {
+  const reader = unseal(bytes, 'replica record')
+  const kind = reader.u8()
+  const replicaId = reader.varint()
+  if (kind === REMOVED) {
+    reader.end()
+    return { kind: 'removed', replicaId }
+  }
+  if (kind !== LIVE) throw malformed('replica record', `kind ${kind} is unknown`)
+  const appliedIndex = reader.varint()
+  const appliedTerm = reader.varint()
+  const descriptor = readDescriptor(reader)
+  reader.end()
+  return { kind: 'live', replicaId, appliedIndex, appliedTerm, descriptor }
+}
+
+export function encodeStoreRecord({ count, digest }: StoreRecord): Uint8Array {
+  return seal(new ByteWriter(32).u8(FORMAT).varint(count).u32(digest))
+}
+
+export function decodeStoreRecord(bytes: Uint8Array): StoreRecord {
+  const reader = unseal(bytes, 'store record')
+  const record = { count: reader.varint(), digest: reader.u32() }
+  reader.end()
+  return record
+}
+
+/** The checksum at the end of an encoded record. */
+export function recordChecksum(bytes: Uint8Array): number {
+  return asBuffer(bytes).readUInt32LE(bytes.length - CHECKSUM_BYTES)
+}
+
+function seal(writer: ByteWriter): Uint8Array {
+  return writer.u32(crc32(writer.view())).take()
+}
+
+/** Checks checksum and format; the reader is behind the format. */
+function unseal(bytes: Uint8Array, what: string): ByteReader {
+  const end = bytes.length - CHECKSUM_BYTES
+  if (end < 1) throw malformed(what, 'it is cut off')
+  if (crc32(bytes.subarray(0, end)) !== recordChecksum(bytes)) throw malformed(what, 'its checksum does not match')
+  const reader = new ByteReader(bytes, 0, end)
+  if (reader.u8() !== FORMAT) throw malformed(what, 'its format is unknown')
+  return reader
+}
+
+function malformed(what: string, why: string): CordilleraError {
+  return new CordilleraError('CORRUPT', { detail: `the state database holds a ${what} that cannot be trusted: ${why}` })
+}

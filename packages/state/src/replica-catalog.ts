@@ -1,0 +1,167 @@
+import { assert, CordilleraError, type LogIndex, type ReplicaId, type Term } from '@cordillera/base'
+import { type Descriptor, type Span, spansOverlap } from '@cordillera/ranges'
+import { REPLICA_RECORDS, replicaRecordKey, STORE_RECORD_KEY } from './engine-keys.js'
+import {
+  decodeReplicaRecord,
+  decodeStoreRecord,
+  encodeReplicaRecord,
+  encodeStoreRecord,
+  type LiveRecord,
+  type ReplicaRecord,
+  recordChecksum,
+} from './records.js'
+import type { EngineBatch, EngineSnapshot, StateEngine } from './state-engine.js'
+
+/** A replica of this store. Indexes never go back; `flushedIndex <= appliedIndex`. */
+export interface ReplicaState {
+  readonly replicaId: ReplicaId
+  readonly descriptor: Descriptor
+  /** What reads see. */
+  readonly appliedIndex: LogIndex
+  /** The term of the entry at the applied index. */
+  readonly appliedTerm: Term
+  /** What survives a crash: from here on the log must be replayed, and not from earlier. */
+  readonly flushedIndex: LogIndex
+}
+
+/** The store's own, writable view of a {@link ReplicaState}. */
+export interface LiveReplica extends ReplicaState {
+  descriptor: Descriptor
+  appliedIndex: LogIndex
+  appliedTerm: Term
+  flushedIndex: LogIndex
+  /** Applied something since the last cut. */
+  advanced: boolean
+  /** Is being removed: applies nothing any more. */
+  sealed: boolean
+}
+
+/** Changes of records that were put into a batch, and count once that is durable. */
+export interface StagedRecords {
+  readonly checksums: ReadonlyMap<ReplicaId, number>
+  readonly digest: number
+}
+
+/**
+ * The replicas of a store and their durable records.
+ *
+ * A record is trusted only with its checksum, and the set of records only with the digest in the store's record:
+ * opening notices one that is altered, missing or older than the last batch said. Batches that stage records must be
+ * written one after the other, each committed or the store given up.
+ */
+export class ReplicaCatalog {
+  readonly live = new Map<ReplicaId, LiveReplica>()
+  /** Checksums of all durable records, tombstones among them. */
+  readonly #checksums = new Map<ReplicaId, number>()
+  #digest = 0
+
+  /** Reads and verifies the records. Throws `CORRUPT`. */
+  static async load(engine: StateEngine): Promise<ReplicaCatalog> {
+    const catalog = new ReplicaCatalog()
+    const stored = engine.get(STORE_RECORD_KEY)
+    const snapshot = engine.snapshot()
+    try {
+      if (stored === undefined) await assertEmpty(snapshot)
+      else await catalog.#read(snapshot)
+    } finally {
+      await snapshot.close()
+    }
+    const { count, digest } = stored === undefined ? { count: 0, digest: 0 } : decodeStoreRecord(stored)
+    if (count !== catalog.#checksums.size || digest !== catalog.#digest) {
+      throw corrupt('its replica records are not those of its last batch')
+    }
+    return catalog
+  }
+
+  /** Throws unless the ids are new to this store, and all spans, theirs and those in use, are disjoint. */
+  assertCreatable(added: readonly LiveRecord[]): void {
+    const ids = new Set<ReplicaId>()
+    for (const { replicaId } of added) {
+      assert(!this.#checksums.has(replicaId) && !ids.has(replicaId), 'a replica id is never used again')
+      ids.add(replicaId)
+    }
+    const spans: Span[] = [...this.live.values(), ...added].map(({ descriptor }) => descriptor)
+    spans.sort((a, b) => (a.start < b.start ? -1 : 1))
+    for (let i = 1; i < spans.length; i++) {
+      assert(!spansOverlap(spans[i - 1]!, spans[i]!), 'replicas of one store never overlap')
+    }
+  }
+
+  /** Puts records and the store's record that fits them into the batch. */
+  stage(batch: EngineBatch, records: readonly ReplicaRecord[]): StagedRecords {
+    const checksums = new Map<ReplicaId, number>()
+    let digest = this.#digest
+    let created = 0
+    for (const record of records) {
+      const bytes = encodeReplicaRecord(record)
+      const checksum = recordChecksum(bytes)
+      const before = this.#checksums.get(record.replicaId)
+      if (before === undefined) created++
+      digest = (digest - (before ?? 0) + checksum) >>> 0
+      checksums.set(record.replicaId, checksum)
+      batch.put(replicaRecordKey(record.replicaId), bytes)
+    }
+    batch.put(STORE_RECORD_KEY, encodeStoreRecord({ count: this.#checksums.size + created, digest }))
+    return { checksums, digest }
+  }
+
+  /** The batch with these records is durable. */
+  commit(staged: StagedRecords): void {
+    for (const [replicaId, checksum] of staged.checksums) this.#checksums.set(replicaId, checksum)
+    this.#digest = staged.digest
+  }
+
+  async #read(snapshot: EngineSnapshot): Promise<void> {
+    const iterator = snapshot.iterate({ ...REPLICA_RECORDS, reverse: false })
+    try {
+      for (;;) {
+        const chunk = await iterator.next(1000)
+        if (chunk.length === 0) return
+        for (const [key, bytes] of chunk) this.#learn(key, bytes)
+      }
+    } finally {
+      await iterator.close()
+    }
+  }
+
+  #learn(key: string, bytes: Uint8Array): void {
+    const record = decodeReplicaRecord(bytes)
+    if (replicaRecordKey(record.replicaId) !== key) throw corrupt('a replica record lies under the key of another')
+    const checksum = recordChecksum(bytes)
+    this.#checksums.set(record.replicaId, checksum)
+    this.#digest = (this.#digest + checksum) >>> 0
+    if (record.kind === 'live') this.live.set(record.replicaId, liveReplica(record))
+  }
+}
+
+/** A replica as its record, which is durable, says. */
+export function liveReplica(record: {
+  readonly replicaId: ReplicaId
+  readonly descriptor: Descriptor
+  readonly appliedIndex: LogIndex
+  readonly appliedTerm: Term
+}): LiveReplica {
+  const { replicaId, descriptor, appliedIndex, appliedTerm } = record
+  return {
+    replicaId,
+    descriptor,
+    appliedIndex,
+    appliedTerm,
+    flushedIndex: appliedIndex,
+    advanced: false,
+    sealed: false,
+  }
+}
+
+async function assertEmpty(snapshot: EngineSnapshot): Promise<void> {
+  const iterator = snapshot.iterate({ start: '', end: null, reverse: false })
+  try {
+    if ((await iterator.next(1)).length > 0) throw corrupt('the record of the store is missing')
+  } finally {
+    await iterator.close()
+  }
+}
+
+function corrupt(why: string): CordilleraError {
+  return new CordilleraError('CORRUPT', { detail: `the state database cannot be trusted: ${why}` })
+}

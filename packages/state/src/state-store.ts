@@ -1,0 +1,372 @@
+import {
+  assert,
+  type Clock,
+  CordilleraError,
+  type Key,
+  type Logger,
+  type LogIndex,
+  type ReplicaId,
+  type Term,
+  type Version,
+} from '@cordillera/base'
+import {
+  type Descriptor,
+  decodeStoredValue,
+  type Span,
+  spanContains,
+  type VersionedValue,
+  type Write,
+} from '@cordillera/ranges'
+import { feedBatch, feedDeletes } from './batch-feed.js'
+import { dataKey, dataSpan } from './engine-keys.js'
+import { isPresent } from './generation.js'
+import { Overlay } from './overlay.js'
+import { Page, type PageLimits, type ScanEntry } from './page.js'
+import type { LiveRecord } from './records.js'
+import { type LiveReplica, liveReplica, ReplicaCatalog, type ReplicaState } from './replica-catalog.js'
+import { fillPage } from './scan.js'
+import type { EngineBatch, EngineIterator, StateEngine } from './state-engine.js'
+
+/**
+ * The state of all replicas of a store: what their logs, applied, amount to.
+ *
+ * Applied entries are visible at once and durable with the next flush, which writes all of them and the indexes they
+ * bring their replicas to in one atomic, synced batch. After a crash every replica is exactly at its flushed index.
+ * Reads and scans see every applied entry and nothing else; a scan sees one moment. Any failure of the engine to
+ * write is fatal: the store keeps what it has, and refuses every call from then on. It never decides when to flush.
+ */
+export interface StateStoreOptions {
+  /** Owned by the store from now on. */
+  readonly engine: StateEngine
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Unflushed bytes from which a flush is due (32 MiB); see {@link StateStore.flushDue}. */
+  readonly flushBytes?: number
+  /** Bounds the cache of what was flushed (twice `flushBytes`). 0 switches it off. */
+  readonly cacheBytesMax?: number
+  /** Called after every flush; must not throw. */
+  readonly onFlush?: (sample: FlushSample) => void
+}
+
+export interface FlushSample {
+  /** Distinct keys written. */
+  readonly entries: number
+  /** Replicas whose flushed index rose. */
+  readonly replicas: number
+  /** From the cut until it was durable. */
+  readonly durationMs: number
+}
+
+export interface ScanRequest extends Span, PageLimits {
+  readonly reverse: boolean
+}
+
+export interface ScanResult {
+  readonly entries: readonly ScanEntry[]
+  /** Whether the span holds another entry behind the last one. */
+  readonly more: boolean
+}
+
+export interface NewReplica {
+  readonly replicaId: ReplicaId
+  readonly descriptor: Descriptor
+  /** Where its log begins: the state is as after this entry. */
+  readonly applied: { readonly index: LogIndex; readonly term: Term }
+}
+
+const FLUSH_BYTES = 32 << 20
+
+/** Cumulative counts. */
+export interface StateStats {
+  flushes: number
+  entriesFlushed: number
+  /** Point reads that the overlay and its cache could not answer. */
+  engineReads: number
+  scans: number
+}
+
+export class StateStore {
+  readonly #engine: StateEngine
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #catalog: ReplicaCatalog
+  readonly #overlay: Overlay
+  readonly #flushBytes: number
+  readonly #onFlush: ((sample: FlushSample) => void) | undefined
+  readonly stats: StateStats = { flushes: 0, entriesFlushed: 0, engineReads: 0, scans: 0 }
+  #advanced: LiveReplica[] = []
+  /** The engine refused a write: what is unflushed can never be made durable here. */
+  #failure: CordilleraError | undefined
+  /** The last of the engine's writers; each begins when the one before has ended. */
+  #writers: Promise<unknown> = Promise.resolve()
+  /** A flush that has not made its cut yet: whoever asks now is served by it. */
+  #nextFlush: Promise<ReadonlyMap<ReplicaId, LogIndex>> | undefined
+  #flushing = false
+  readonly #scans = new Set<Promise<unknown>>()
+  #closing: Promise<void> | undefined
+
+  /** Reads and verifies the records of all replicas. Throws `CORRUPT` when they cannot be trusted. */
+  static async open(options: StateStoreOptions): Promise<StateStore> {
+    return new StateStore(options, await ReplicaCatalog.load(options.engine))
+  }
+
+  private constructor(options: StateStoreOptions, catalog: ReplicaCatalog) {
+    this.#engine = options.engine
+    this.#clock = options.clock
+    this.#logger = options.logger
+    this.#flushBytes = options.flushBytes ?? FLUSH_BYTES
+    this.#overlay = new Overlay(options.cacheBytesMax ?? 2 * this.#flushBytes)
+    this.#onFlush = options.onFlush
+    this.#catalog = catalog
+  }
+
+  /** The replicas that live here. */
+  get replicas(): ReadonlyMap<ReplicaId, ReplicaState> {
+    return this.#catalog.live
+  }
+
+  /** Memory held by what is not durable yet; what was overwritten counts. */
+  get unflushedBytes(): number {
+    return this.#overlay.unflushedBytes
+  }
+
+  /** Whether a flush is being written. */
+  get flushing(): boolean {
+    return this.#flushing
+  }
+
+  /** Whether enough is unflushed that a flush should begin. */
+  get flushDue(): boolean {
+    return !this.#flushing && this.#overlay.unflushedBytes >= this.#flushBytes
+  }
+
+  async createReplica(
+    descriptor: Descriptor,
+    replicaId: ReplicaId,
+    applied: { readonly index: LogIndex; readonly term: Term },
+  ): Promise<ReplicaState> {
+    const [created] = await this.createReplicas([{ replicaId, descriptor, applied }])
+    return created!
+  }
+
+  /**
+   * Adds replicas whose spans are empty here, in one atomic write; durable when it resolves. Their ids were never used
+   * on this store and their spans overlap with no replica's.
+   */
+  createReplicas(added: readonly NewReplica[]): Promise<readonly ReplicaState[]> {
+    return this.#enqueueWriter(async () => {
+      const records: LiveRecord[] = []
+      for (const { replicaId, descriptor, applied } of added) {
+        records.push({ kind: 'live', replicaId, descriptor, appliedIndex: applied.index, appliedTerm: applied.term })
+      }
+      this.#catalog.assertCreatable(records)
+      const batch = this.#engine.batch()
+      const staged = this.#catalog.stage(batch, records)
+      await this.#write(batch)
+      this.#catalog.commit(staged)
+      const created = records.map(liveReplica)
+      for (const replica of created) this.#catalog.live.set(replica.replicaId, replica)
+      return created
+    })
+  }
+
+  /** The newest value; undefined when there is none. It may be a view of an applied entry: do not change it. */
+  get(key: Key): VersionedValue | undefined {
+    this.#assertServing()
+    const overlaid = this.#overlay.get(key)
+    if (overlaid !== undefined) {
+      return isPresent(overlaid) ? overlaid : undefined
+    }
+    this.stats.engineReads++
+    const stored = this.#engine.get(dataKey(key))
+    return stored === undefined ? undefined : decodeStoredValue(stored)
+  }
+
+  /**
+   * Applies the entry at `index`, the one behind the replica's last; visible at once, durable with the next flush. Keys
+   * lie in the replica's span. Values are kept as they are: they must not change any more.
+   */
+  apply(replica: ReplicaState, index: LogIndex, term: Term, writes: readonly Write[], version: Version): void {
+    this.#assertServing()
+    const live = this.#ownReplica(replica)
+    assert(!live.sealed, 'a replica that is being removed applies nothing')
+    assert(index === live.appliedIndex + 1, 'entries are applied one behind the other')
+    assert(term >= live.appliedTerm, 'terms do not go back in a log')
+    if (writes.length > 0) {
+      for (const { key } of writes) assert(spanContains(live.descriptor, key), 'a replica writes within its span')
+      this.#overlay.write(live.descriptor, writes, version)
+    }
+    live.appliedIndex = index
+    live.appliedTerm = term
+    if (live.advanced) return
+    live.advanced = true
+    this.#advanced.push(live)
+  }
+
+  /** One page of a span, as of the moment of the call: exactly what was applied before. */
+  scan(request: ScanRequest): Promise<ScanResult> {
+    const refusal = this.#refusal()
+    if (refusal !== undefined) return Promise.reject(refusal)
+    this.stats.scans++
+    const scan = this.#scan(request)
+    this.#scans.add(scan)
+    const onEnd = (): boolean => this.#scans.delete(scan)
+    scan.then(onEnd, onEnd)
+    return scan
+  }
+
+  /**
+   * Makes everything applied before the call durable: one consistent cut of all replicas, in one atomic write.
+   * Resolves to the flushed index of every replica. One flush at a time: a call during one waits for it and then
+   * flushes anew, together with every other call that waits. Rejects with `DISK_FAILED`, for ever, once one failed.
+   */
+  flush(): Promise<ReadonlyMap<ReplicaId, LogIndex>> {
+    const refusal = this.#refusal()
+    if (refusal !== undefined) return Promise.reject(refusal)
+    this.#nextFlush ??= this.#enqueueWriter(() => {
+      this.#nextFlush = undefined
+      return this.#flushCut()
+    })
+    return this.#nextFlush
+  }
+
+  /**
+   * Removes a replica that applies nothing any more, and everything in its span, in one atomic write; durable when it
+   * resolves. A tombstone stays: the id is never used again. The batch holds every key of the span at once.
+   */
+  removeReplica(replica: ReplicaState): Promise<void> {
+    const { replicaId, descriptor } = replica
+    this.#ownReplica(replica).sealed = true
+    return this.#enqueueWriter(async () => {
+      await this.#flushCut()
+      this.#catalog.live.delete(replicaId)
+      const batch = this.#engine.batch()
+      await feedDeletes(batch, this.#engine, dataSpan(descriptor))
+      const staged = this.#catalog.stage(batch, [{ kind: 'removed', replicaId }])
+      await this.#write(batch)
+      this.#catalog.commit(staged)
+      this.#overlay.dropClean()
+    })
+  }
+
+  /**
+   * Flushes, waits for scans under way and closes the engine; every later call is refused with `CLOSED`. A store that
+   * has failed closes without flushing. Rejects when the last flush failed; the engine is closed all the same.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    try {
+      if (this.#failure === undefined) await this.flush()
+    } finally {
+      await this.#writers
+      await Promise.allSettled(this.#scans)
+      await this.#engine.close()
+    }
+  }
+
+  async #flushCut(): Promise<ReadonlyMap<ReplicaId, LogIndex>> {
+    const cut = this.#advanced
+    if (cut.length > 0) {
+      this.#flushing = true
+      try {
+        await this.#writeCut(cut)
+      } catch (error) {
+        throw this.#fail(error)
+      } finally {
+        this.#flushing = false
+      }
+    }
+    const flushed = new Map<ReplicaId, LogIndex>()
+    for (const { replicaId, flushedIndex } of this.#catalog.live.values()) flushed.set(replicaId, flushedIndex)
+    return flushed
+  }
+
+  /** Everything up to the first `await` is the cut; what is applied later belongs to the next one. */
+  async #writeCut(cut: readonly LiveReplica[]): Promise<void> {
+    const startedAt = this.#clock.now()
+    const frozen = this.#overlay.cut()
+    this.#advanced = []
+    const records: LiveRecord[] = []
+    for (const replica of cut) {
+      const { replicaId, descriptor, appliedIndex, appliedTerm } = replica
+      records.push({ kind: 'live', replicaId, descriptor, appliedIndex, appliedTerm })
+      replica.advanced = false
+    }
+    const batch = this.#engine.batch()
+    await feedBatch(batch, frozen.values, this.#clock)
+    const staged = this.#catalog.stage(batch, records)
+    await batch.write()
+    this.#catalog.commit(staged)
+    for (const [i, replica] of cut.entries()) replica.flushedIndex = records[i]!.appliedIndex
+    this.#overlay.settle()
+    this.stats.flushes++
+    this.stats.entriesFlushed += frozen.values.size
+    const durationMs = this.#clock.now() - startedAt
+    this.#onFlush?.({ entries: frozen.values.size, replicas: cut.length, durationMs })
+  }
+
+  /** Overlay and engine of the moment of the call: the first `await` is behind both. */
+  async #scan(request: ScanRequest): Promise<ScanResult> {
+    const { reverse } = request
+    const limits: PageLimits = { limit: request.limit, bytesMax: request.bytesMax, values: request.values }
+    const page = new Page(limits)
+    const overlaid = this.#overlay.collect(request, reverse, limits)
+    const snapshot = this.#engine.snapshot()
+    let iterator: EngineIterator | undefined
+    try {
+      iterator = snapshot.iterate({ ...dataSpan(request), reverse })
+      await fillPage(page, overlaid, iterator, request)
+    } finally {
+      await iterator?.close()
+      await snapshot.close()
+    }
+    return { entries: page.entries, more: page.full }
+  }
+
+  #ownReplica(replica: ReplicaState): LiveReplica {
+    const live = this.#catalog.live.get(replica.replicaId)
+    assert(live !== undefined && live === replica, 'the replica is one of this store')
+    return live
+  }
+
+  #enqueueWriter<T>(task: () => Promise<T>): Promise<T> {
+    const refusal = this.#refusal()
+    if (refusal !== undefined) return Promise.reject(refusal)
+    const writer = this.#writers.then(() => {
+      if (this.#failure !== undefined) throw this.#failure
+      return task()
+    })
+    this.#writers = writer.catch(() => undefined)
+    return writer
+  }
+
+  async #write(batch: EngineBatch): Promise<void> {
+    try {
+      await batch.write()
+    } catch (error) {
+      throw this.#fail(error)
+    }
+  }
+
+  #fail(cause: unknown): CordilleraError {
+    if (this.#failure === undefined) {
+      this.#failure = new CordilleraError('DISK_FAILED', { detail: 'the state database could not be written', cause })
+      this.#logger.error('state-write-failed', { cause })
+    }
+    return this.#failure
+  }
+
+  #refusal(): CordilleraError | undefined {
+    if (this.#failure !== undefined) return this.#failure
+    return this.#closing === undefined ? undefined : new CordilleraError('CLOSED')
+  }
+
+  #assertServing(): void {
+    const refusal = this.#refusal()
+    if (refusal !== undefined) throw refusal
+  }
+}

@@ -1,0 +1,1 @@
+export { NodeRegistry, type NodeRegistryParts, type Registration } from './node-registry.js'

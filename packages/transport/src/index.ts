@@ -1,0 +1,6 @@
+export {
+  defaultTransportLimits,
+  type TransportLimits,
+  WebSocketTransport,
+  type WebSocketTransportOptions,
+} from './web-socket-transport.js'

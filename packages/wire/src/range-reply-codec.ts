@@ -1,0 +1,262 @@
+import { assert, assertNever, type ByteReader, type ByteWriter, type NodeId, type Version } from '@cordillera/base'
+import { type Descriptor, PREFIXED_KEY_BYTES_MAX, readDescriptor, VALUE_BYTES_MAX, writeDescriptor } from '@cordillera/ranges'
+import { malformed, readFlags } from './raft-codec.js'
+import type { RangeReply, RangeRequest, RefusedReply, ScannedEntry, ScannedReply, VersionedValue } from './range-call.js'
+import { writeKey } from './range-request-codec.js'
+import { RecordKind } from './record.js'
+
+/**
+ * The layouts of a range's replies: `u8 kind, callId, u8 last, u32 bodyLength`, then the body:
+ *
+ * - written: `u8 equal, count, version` when all versions are one, else `u8 0, count, count × version`,
+ * - values: `count, count × (version, [bytes value])`; version 0 is "absent" and has no value,
+ * - scanned: `u8 more, count, count × (key, version, bytes value)`,
+ * - refused: `u8 reason, leader, count, count × descriptor`; unknown: nothing.
+ *
+ * Values and scans that are large come in several records of at most about {@link PART_BYTES} and one value, of which
+ * only the last is marked so; a reply may thus exceed a frame. A reply is decoded against the request that it answers:
+ * another kind, or another number of results, is `CORRUPT`. Values are views of their frames.
+ */
+
+/** A record of a reply ends once it has grown past this. */
+export const PART_BYTES = 256 * 1024
+
+const LAST = 1
+const EACH = 0
+const EQUAL = 1
+const reasons: readonly RefusedReply['reason'][] = [
+  'not-leader',
+  'no-range',
+  'epoch-mismatch',
+  'overloaded',
+  'lost',
+  'closing',
+]
+/** Descriptors are at least this long. */
+const DESCRIPTOR_BYTES_MIN = 7
+
+/** About how many bytes the reply takes; exact enough for bounds. */
+export function replyBytes(reply: RangeReply): number {
+  let bytes = 32
+  if (reply.kind === 'values') for (const value of reply.values) bytes += 10 + (value?.value.length ?? 0)
+  if (reply.kind === 'scanned') for (const { key, value } of reply.entries) bytes += 16 + key.length + value.length
+  return bytes
+}
+
+/** Where records go: `out` is the frame under construction and may be another one after `endRecord`. */
+export interface RecordTarget {
+  readonly out: ByteWriter
+  /** Called behind every record: a frame that is large enough leaves. */
+  endRecord(): void
+}
+
+/** Appends the reply, in one record or several. Copies. */
+export function writeReply(target: RecordTarget, callId: number, reply: RangeReply): void {
+  switch (reply.kind) {
+    case 'written':
+      return inOneRecord(target, RecordKind.written, callId, (out) => writeVersions(out, reply.versions))
+    case 'values':
+      return writeValues(target, callId, reply.values)
+    case 'scanned':
+      return writeScanned(target, callId, reply)
+    case 'refused':
+      return inOneRecord(target, RecordKind.refused, callId, (out) => writeRefused(out, reply))
+    case 'unknown':
+      return inOneRecord(target, RecordKind.unknown, callId, () => {})
+    default:
+      assertNever(reply)
+  }
+}
+
+function inOneRecord(target: RecordTarget, kind: number, callId: number, write: (out: ByteWriter) => void): void {
+  const { out } = target
+  const bodyAt = beginRecord(out, kind, callId, true)
+  write(out)
+  endBody(out, bodyAt)
+  target.endRecord()
+}
+
+/** Returns where the body begins. */
+function beginRecord(out: ByteWriter, kind: number, callId: number, last: boolean): number {
+  out
+    .u8(kind)
+    .varint(callId)
+    .u8(last ? LAST : 0)
+    .u32(0)
+  return out.length
+}
+
+function endBody(out: ByteWriter, bodyAt: number): void {
+  out.patchU32(bodyAt - 4, out.length - bodyAt)
+}
+
+function writeVersions(out: ByteWriter, versions: readonly Version[]): void {
+  const first = versions[0] ?? 0
+  let equal = true
+  for (let i = 1; i < versions.length && equal; i++) equal = versions[i] === first
+  out.u8(equal ? EQUAL : EACH).varint(versions.length)
+  if (equal) out.varint(first)
+  else for (let i = 0; i < versions.length; i++) out.varint(versions[i]!)
+}
+
+function writeRefused(out: ByteWriter, reply: RefusedReply): void {
+  out.u8(reasons.indexOf(reply.reason)).varint(reply.leader).varint(reply.descriptors.length)
+  for (const descriptor of reply.descriptors) writeDescriptor(out, descriptor)
+}
+
+function writeValues(target: RecordTarget, callId: number, values: readonly (VersionedValue | undefined)[]): void {
+  let from = 0
+  do {
+    const to = partEnd(from, values.length, (i) => values[i]?.value.length ?? 0)
+    const { out } = target
+    const bodyAt = beginRecord(out, RecordKind.values, callId, to === values.length)
+    out.varint(to - from)
+    for (let i = from; i < to; i++) writeValue(out, values[i])
+    endBody(out, bodyAt)
+    target.endRecord()
+    from = to
+  } while (from < values.length)
+}
+
+function writeScanned(target: RecordTarget, callId: number, { entries, more }: ScannedReply): void {
+  let from = 0
+  do {
+    const to = partEnd(from, entries.length, (i) => entries[i]!.key.length + entries[i]!.value.length)
+    const { out } = target
+    const bodyAt = beginRecord(out, RecordKind.scanned, callId, to === entries.length)
+    out.u8(more ? 1 : 0).varint(to - from)
+    for (let i = from; i < to; i++) {
+      const entry = entries[i]!
+      assert(entry.value.length <= VALUE_BYTES_MAX, 'a value is within its limit')
+      writeKey(out, entry.key, PREFIXED_KEY_BYTES_MAX)
+      out.varint(entry.version).bytes(entry.value)
+    }
+    endBody(out, bodyAt)
+    target.endRecord()
+    from = to
+  } while (from < entries.length)
+}
+
+function partEnd(from: number, end: number, bytesOf: (i: number) => number): number {
+  let bytes = 0
+  let to = from
+  while (to < end && bytes < PART_BYTES) bytes += 16 + bytesOf(to++)
+  return to
+}
+
+function writeValue(out: ByteWriter, value: VersionedValue | undefined): void {
+  if (value === undefined) {
+    out.varint(0)
+    return
+  }
+  assert(value.version > 0 && value.value.length <= VALUE_BYTES_MAX, 'a value has a version and is within its limit')
+  out.varint(value.version).bytes(value.value)
+}
+
+/** What a reply must fit, and what of it has arrived: one a call that waits. */
+export interface ReplyShape {
+  readonly kind: RangeRequest['kind']
+  /** Results wanted: commands or keys; of a scan, the most entries that may come. */
+  readonly count: number
+  values: (VersionedValue | undefined)[] | undefined
+  entries: ScannedEntry[] | undefined
+}
+
+export function replyShape(request: RangeRequest): ReplyShape {
+  const count = request.kind === 'write' ? request.count : request.kind === 'read' ? request.keys.length : request.limit
+  return { kind: request.kind, count, values: undefined, entries: undefined }
+}
+
+/** What precedes a reply's body. */
+export interface ReplyHead {
+  readonly callId: number
+  readonly last: boolean
+  readonly bodyLength: number
+}
+
+/** Reads what is between the kind and the body. Throws `CORRUPT`. */
+export function readReplyHead(reader: ByteReader): ReplyHead {
+  const callId = reader.varint()
+  const last = readFlags(reader, LAST) === LAST
+  const bodyLength = reader.u32()
+  if (bodyLength > reader.remaining) throw malformed('a reply that is cut off')
+  return { callId, last, bodyLength }
+}
+
+/** Reads a body of exactly its length; undefined when more records of the same reply follow. Throws `CORRUPT`. */
+export function readReply(reader: ByteReader, kind: number, head: ReplyHead, shape: ReplyShape): RangeReply | undefined {
+  const end = reader.offset + head.bodyLength
+  const reply = readBody(reader, kind, head.last, shape)
+  if (reader.offset !== end) throw malformed('a reply of another length')
+  return reply
+}
+
+function readBody(reader: ByteReader, kind: number, last: boolean, shape: ReplyShape): RangeReply | undefined {
+  switch (kind) {
+    case RecordKind.written:
+      return { kind: 'written', versions: readVersions(reader, shape) }
+    case RecordKind.values:
+      return readValues(reader, last, shape)
+    case RecordKind.scanned:
+      return readScanned(reader, last, shape)
+    case RecordKind.refused:
+      return readRefused(reader)
+    case RecordKind.unknown:
+      return { kind: 'unknown' }
+    default:
+      throw malformed('a reply of an unknown kind')
+  }
+}
+
+function readVersions(reader: ByteReader, shape: ReplyShape): Version[] {
+  const mode = reader.u8()
+  const count = reader.varint()
+  if (shape.kind !== 'write' || count !== shape.count) throw malformed('an answer to another request')
+  const versions: Version[] = []
+  if (mode === EQUAL) {
+    const version = reader.varint()
+    for (let i = 0; i < count; i++) versions.push(version)
+  } else if (mode === EACH) {
+    for (let i = 0; i < count; i++) versions.push(reader.varint())
+  } else throw malformed('versions in an unknown mode')
+  return versions
+}
+
+function readValues(reader: ByteReader, last: boolean, shape: ReplyShape): RangeReply | undefined {
+  shape.values ??= []
+  const { values } = shape
+  const count = reader.varint()
+  if (shape.kind !== 'read' || count > shape.count - values.length) throw malformed('an answer to another request')
+  for (let i = 0; i < count; i++) {
+    const version = reader.varint()
+    values.push(version === 0 ? undefined : { version, value: reader.bytes(VALUE_BYTES_MAX) })
+  }
+  if (!last) return undefined
+  if (values.length !== shape.count) throw malformed('an answer to another request')
+  return { kind: 'values', values }
+}
+
+function readScanned(reader: ByteReader, last: boolean, shape: ReplyShape): RangeReply | undefined {
+  shape.entries ??= []
+  const { entries } = shape
+  const more = readFlags(reader, 1) === 1
+  const count = reader.varint()
+  if (shape.kind !== 'scan' || count > shape.count - entries.length) throw malformed('an answer to another request')
+  for (let i = 0; i < count; i++) {
+    const key = reader.key(PREFIXED_KEY_BYTES_MAX)
+    const version = reader.varint()
+    entries.push({ key, version, value: reader.bytes(VALUE_BYTES_MAX) })
+  }
+  return last ? { kind: 'scanned', entries, more } : undefined
+}
+
+function readRefused(reader: ByteReader): RefusedReply {
+  const reason = reasons[reader.u8()]
+  if (reason === undefined) throw malformed('a refusal for an unknown reason')
+  const leader: NodeId = reader.varint()
+  const count = reader.varint()
+  if (count * DESCRIPTOR_BYTES_MIN > reader.remaining) throw malformed('more descriptors than bytes')
+  const descriptors: Descriptor[] = []
+  for (let i = 0; i < count; i++) descriptors.push(readDescriptor(reader))
+  return { kind: 'refused', reason, leader, descriptors }
+}

@@ -1,0 +1,106 @@
+import { assert, assertNever, type ByteReader, type ByteWriter, type Key } from '@cordillera/base'
+import { PREFIXED_KEY_BYTES_MAX } from '@cordillera/ranges'
+import { malformed, readFlags, readId } from './raft-codec.js'
+import type { RangeRequest, ReadRequest, ScanRequest, WriteRequest } from './range-call.js'
+import { RECORD_BYTES_MAX, RecordKind } from './record.js'
+
+/**
+ * The layouts of requests to a range: `u8 kind, callId, rangeId`, then
+ *
+ * - write: `count, bytes block` (the block is opaque here; who proposes it checks it),
+ * - read: `epochVersion, count, count × key`,
+ * - scan: `epochVersion, u8 flags, key start, [key end], limit, bytesMax`.
+ *
+ * A decoded block is a view of the frame; keys are copies.
+ */
+
+const HAS_END = 1
+const REVERSE = 2
+const VALUES = 4
+/** A write block's smallest command. */
+const COMMAND_BYTES_MIN = 2
+/** The bound of a scan may be the successor of a key. */
+const BOUND_BYTES_MAX = PREFIXED_KEY_BYTES_MAX + 1
+
+/** What a request weighs while it waits for its reply. */
+export function requestBytes(request: RangeRequest): number {
+  switch (request.kind) {
+    case 'write':
+      return request.block.length
+    case 'read': {
+      let bytes = 0
+      for (let i = 0; i < request.keys.length; i++) bytes += request.keys[i]!.length
+      return bytes
+    }
+    case 'scan':
+      return request.start.length + (request.end?.length ?? 0)
+    default:
+      return assertNever(request)
+  }
+}
+
+/** Appends one record. Copies. Asserts the limits that the decoder checks. */
+export function writeRequest(out: ByteWriter, callId: number, request: RangeRequest): void {
+  switch (request.kind) {
+    case 'write':
+      out.u8(RecordKind.write).varint(callId).varint(request.rangeId).varint(request.count).bytes(request.block)
+      break
+    case 'read':
+      out.u8(RecordKind.read).varint(callId).varint(request.rangeId)
+      out.varint(request.epochVersion).varint(request.keys.length)
+      for (let i = 0; i < request.keys.length; i++) writeKey(out, request.keys[i]!, PREFIXED_KEY_BYTES_MAX)
+      break
+    case 'scan':
+      writeScan(out, callId, request)
+      break
+    default:
+      assertNever(request)
+  }
+}
+
+function writeScan(out: ByteWriter, callId: number, request: ScanRequest): void {
+  const { end } = request
+  out.u8(RecordKind.scan).varint(callId).varint(request.rangeId).varint(request.epochVersion)
+  out.u8((end === null ? 0 : HAS_END) | (request.reverse ? REVERSE : 0) | (request.values ? VALUES : 0))
+  writeKey(out, request.start, BOUND_BYTES_MAX)
+  if (end !== null) writeKey(out, end, BOUND_BYTES_MAX)
+  out.varint(request.limit).varint(request.bytesMax)
+}
+
+export function writeKey(out: ByteWriter, key: Key, bytesMax: number): void {
+  assert(key.length <= bytesMax, 'a key is within its limit')
+  out.key(key)
+}
+
+/** Reads a request behind its kind and call id. Throws `CORRUPT`. */
+export function readRequest(reader: ByteReader, kind: number): RangeRequest {
+  const rangeId = readId(reader)
+  if (kind === RecordKind.write) return readWrite(reader, rangeId)
+  const epochVersion = reader.varint()
+  return kind === RecordKind.read ? readRead(reader, rangeId, epochVersion) : readScan(reader, rangeId, epochVersion)
+}
+
+function readWrite(reader: ByteReader, rangeId: number): WriteRequest {
+  const count = reader.varint()
+  const block = reader.bytes(RECORD_BYTES_MAX)
+  if (count * COMMAND_BYTES_MIN > block.length) throw malformed('more commands than bytes')
+  return { kind: 'write', rangeId, count, block }
+}
+
+function readRead(reader: ByteReader, rangeId: number, epochVersion: number): ReadRequest {
+  const count = reader.varint()
+  if (count > reader.remaining) throw malformed('more keys than bytes')
+  const keys: Key[] = []
+  for (let i = 0; i < count; i++) keys.push(reader.key(PREFIXED_KEY_BYTES_MAX))
+  return { kind: 'read', rangeId, epochVersion, keys }
+}
+
+function readScan(reader: ByteReader, rangeId: number, epochVersion: number): ScanRequest {
+  const flags = readFlags(reader, HAS_END | REVERSE | VALUES)
+  const start = reader.key(BOUND_BYTES_MAX)
+  const end = (flags & HAS_END) === 0 ? null : reader.key(BOUND_BYTES_MAX)
+  const limit = reader.varint()
+  const bytesMax = reader.varint()
+  const reverse = (flags & REVERSE) !== 0
+  return { kind: 'scan', rangeId, epochVersion, start, end, reverse, limit, bytesMax, values: (flags & VALUES) !== 0 }
+}
