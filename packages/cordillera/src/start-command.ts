@@ -46,7 +46,8 @@ class ProcessExit {
 
   /** The node could not start. */
   refuse(error: unknown): never {
-    this.#logger.error('start-failed', { error })
+    const isExpected = error instanceof CordilleraError
+    this.#logger.error('start-failed', isExpected ? { code: error.code, detail: error.message } : { error })
     printError(error)
     process.exit(1)
   }

@@ -32,67 +32,72 @@ const LOG_CACHE_BYTES_MAX = 64 << 20
 const HTTP_GRACE_MS = 5_000
 const DRAIN_TIMEOUT_MS = 5_000
 
-/** Throws a coded error that says what to do; nothing is left listening then, but the process should end. */
+/** Throws a coded error that says what to do; the directory and the ports are free again then. */
 export async function startNode(config: StartConfig, logger: Logger): Promise<StartedNode> {
   const clock = new SystemClock()
   logger.info('starting', { version, data: config.dataPath, node: process.version })
   const addresses = { http: formatAddress(config.http), peer: formatAddress(config.advertise) }
   const directory = await DataDirectory.take(config.dataPath, addresses, (path) => ClassicLevelEngine.open(path))
   const server = await HttpServer.create({ clock, logger })
-  const httpAddress = await listen(server, config.http)
-  logger.info('http-listening', { address: formatAddress(httpAddress) })
-  const node = await startCore(config, { directory, server, clock, logger })
-  server.serve(node)
-  void node.failed.then((error) => server.fail(error.message))
-  return {
-    httpAddress,
-    failed: node.failed,
-    stop: async () => {
-      server.drain()
-      await server.close(HTTP_GRACE_MS)
-      await node.drain(DRAIN_TIMEOUT_MS)
-      await node.close()
-      await directory.release()
-    },
+  const transport = new WebSocketTransport({ listen: config.peer, clock, logger })
+  try {
+    const httpAddress = await listen(server, config.http)
+    logger.info('http-listening', { address: formatAddress(httpAddress) })
+    const node = await startCore(config, { directory, server, transport, clock, logger })
+    server.serve(node)
+    void node.failed.then((error) => server.fail(error.message))
+    return { httpAddress, failed: node.failed, stop: () => stopNode({ server, node, directory }) }
+  } catch (error) {
+    await Promise.allSettled([server.close(0), transport.close(), directory.engine.close(), directory.release()])
+    throw withRemedy(error, formatAddress(config.peer), '--peer')
   }
 }
 
 interface CorePorts {
   readonly directory: DataDirectory
   readonly server: HttpServer
+  readonly transport: WebSocketTransport
   readonly clock: SystemClock
   readonly logger: Logger
 }
 
-async function startCore(config: StartConfig, ports: CorePorts): Promise<CordilleraNode> {
-  const { directory, server, clock, logger } = ports
-  const transport = new WebSocketTransport({ listen: config.peer, clock, logger })
-  try {
-    return await CordilleraNode.start(
-      {
-        peerAddress: formatAddress(config.advertise),
-        httpAddress: formatAddress(config.http),
-        founding: config.founding,
-        locality: config.locality,
-        replicas: defaultReplicasLimits,
-        log: { segmentBytes: SEGMENT_BYTES, cacheBytesMax: LOG_CACHE_BYTES_MAX },
-        version,
-      },
-      {
-        clock,
-        random: new SeededRandom(randomBytes(6).readUIntLE(0, 6)),
-        identityDisk: directory.identityDisk,
-        logDisk: directory.logDisk,
-        openEngine: () => Promise.resolve(directory.engine),
-        transport,
-        logger,
-        observer: { onLogSync: (sample) => server.onLogSync(sample) },
-      },
-    )
-  } catch (error) {
-    await server.close(0)
-    throw withRemedy(error, formatAddress(config.peer), '--peer')
-  }
+function startCore(config: StartConfig, ports: CorePorts): Promise<CordilleraNode> {
+  const { directory, server, transport, clock, logger } = ports
+  return CordilleraNode.start(
+    {
+      peerAddress: formatAddress(config.advertise),
+      httpAddress: formatAddress(config.http),
+      founding: config.founding,
+      locality: config.locality,
+      replicas: defaultReplicasLimits,
+      log: { segmentBytes: SEGMENT_BYTES, cacheBytesMax: LOG_CACHE_BYTES_MAX },
+      version,
+    },
+    {
+      clock,
+      random: new SeededRandom(randomBytes(6).readUIntLE(0, 6)),
+      identityDisk: directory.identityDisk,
+      logDisk: directory.logDisk,
+      openEngine: () => Promise.resolve(directory.engine),
+      transport,
+      logger,
+      observer: { onLogSync: (sample) => server.onLogSync(sample) },
+    },
+  )
+}
+
+interface Running {
+  readonly server: HttpServer
+  readonly node: CordilleraNode
+  readonly directory: DataDirectory
+}
+
+async function stopNode({ server, node, directory }: Running): Promise<void> {
+  server.drain()
+  await server.close(HTTP_GRACE_MS)
+  await node.drain(DRAIN_TIMEOUT_MS)
+  await node.close()
+  await directory.release()
 }
 
 async function listen(server: HttpServer, address: Address): Promise<Address> {

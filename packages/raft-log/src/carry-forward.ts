@@ -19,7 +19,6 @@ export interface CarryForwardOptions {
 /** How many segments are in use before the oldest one is emptied, and how much of it may be alive then. */
 const SEGMENTS_KEPT = 3
 const LIVE_SHARE_MAX = 1 / 8
-const LIVE_SHARE_MAX_OVER_LIMIT = 1 / 2
 /** Carried at once, so that the batches of others stay small. */
 const CHUNK_BYTES = 256 * 1024
 
@@ -28,8 +27,8 @@ const CHUNK_BYTES = 256 * 1024
  *
  * Idle groups keep a few entries and a hard state for ever; without this they would pin every segment behind them. A
  * segment that is mostly alive is left alone: its groups are busy, and their host compacts. So at least seven eighths of
- * a segment are won for each one emptied (half, when the log is over its limit). A segment of which something cannot be
- * read stays where it is until the group concerned is removed.
+ * a segment are won for each one emptied. A segment of which something cannot be read stays where it is until the group
+ * concerned is removed.
  */
 export class CarryForward {
   readonly #options: CarryForwardOptions
@@ -43,14 +42,13 @@ export class CarryForward {
   }
 
   /** Begins when there is reason to, and nothing under way. */
-  tryBegin(isOverLimit: boolean): void {
+  tryBegin(): void {
     if (this.#running) return
     const { segments, segmentBytes } = this.#options
     const oldest = segments.find(segments.headSequence)
     if (segments.active.sequence - oldest.sequence + 1 < SEGMENTS_KEPT || oldest.sequence === this.#stuckSequence)
       return
-    const share = isOverLimit ? LIVE_SHARE_MAX_OVER_LIMIT : LIVE_SHARE_MAX
-    if (oldest.liveBytes > segmentBytes * share) return
+    if (oldest.liveBytes > segmentBytes * LIVE_SHARE_MAX) return
     this.#running = this.#carry(oldest).finally(() => {
       this.#running = undefined
     })

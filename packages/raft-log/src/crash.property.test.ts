@@ -35,12 +35,23 @@ const EMPTY: TwinState = {
 }
 
 type Action =
-  | { readonly kind: 'append'; readonly group: number; readonly back: number; readonly count: number; readonly bytes: number }
+  | {
+      readonly kind: 'append'
+      readonly group: number
+      readonly back: number
+      readonly count: number
+      readonly bytes: number
+    }
   | { readonly kind: 'vote' | 'compact' | 'flushed' | 'remove' | 'reset'; readonly group: number; readonly by: number }
   | { readonly kind: 'flush'; readonly turns: number }
   | { readonly kind: 'busy'; readonly group: number; readonly rounds: number }
   | { readonly kind: 'turns'; readonly turns: number }
-  | { readonly kind: 'crash'; readonly seed: number; readonly keep: 'all' | 'none' | 'some' }
+  | {
+      readonly kind: 'crash'
+      readonly seed: number
+      readonly keep: 'all' | 'none' | 'some'
+      readonly openings: readonly number[]
+    }
   | { readonly kind: 'close' }
 
 const group = fc.nat(4)
@@ -69,13 +80,17 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   },
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('flush' as const), turns: fc.constantFrom(0, 1, 2, 3, 50) }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('turns' as const), turns: fc.nat(12) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('busy' as const), group, rounds: fc.integer({ min: 2, max: 9 }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('busy' as const), group, rounds: fc.integer({ min: 2, max: 9 }) }),
+  },
   {
     weight: 2,
     arbitrary: fc.record({
       kind: fc.constant('crash' as const),
       seed: fc.nat(),
       keep: fc.constantFrom('all' as const, 'none' as const, 'some' as const, 'some' as const),
+      openings: fc.array(fc.nat(30), { maxLength: 2 }),
     }),
   },
   { weight: 1, arbitrary: fc.constant({ kind: 'close' as const }) },
@@ -113,7 +128,12 @@ class Run {
         for (let turn = 0; turn < action.turns; turn++) await this.#turn()
         return
       case 'crash':
-        this.#fixture.disk.crash({ keep: action.keep === 'some' ? new SeededRandom(action.seed) : action.keep })
+        this.#crash(action.seed, action.keep)
+        for (const turns of action.openings) {
+          RaftLog.open(this.#fixture.options).catch(() => {})
+          for (let turn = 0; turn < turns; turn++) await this.#turn()
+          this.#crash(action.seed + turns, action.keep)
+        }
         return this.reopen()
       case 'close':
         await this.#fixture.clock.run(this.#fixture.log.close())
@@ -154,7 +174,11 @@ class Run {
     const { id, group, twin } = this.#open(slot)
     const state = newest(twin)
     if (kind === 'vote') {
-      const hardState = { term: this.#term++, vote: by, commitIndex: Math.max(state.compactedIndex, group.lastIndex - by) }
+      const hardState = {
+        term: this.#term++,
+        vote: by,
+        commitIndex: Math.max(state.compactedIndex, group.lastIndex - by),
+      }
       group.append([], hardState)
       twin.states.push({ ...state, hardState })
     } else if (kind === 'compact') {
@@ -187,6 +211,11 @@ class Run {
     })
     for (let turn = 0; turn < turns && !isDone; turn++) await this.#turn()
     if (turns >= 50) await this.#fixture.clock.run(flushed)
+  }
+
+  #crash(seed: number, keep: 'all' | 'none' | 'some'): void {
+    this.#fixture.disk.crash({ keep: keep === 'some' ? new SeededRandom(seed) : keep })
+    this.#fixture.clock.clear()
   }
 
   async #turn(): Promise<void> {
@@ -253,12 +282,12 @@ it('recovers each group to a state between the last durable one and the newest, 
     fc.asyncProperty(fc.array(action, { minLength: 10, maxLength: 120 }), async (actions) => {
       const run = new Run(await openFixture({ segmentBytes: 32 * 1024, cacheBytesMax: 8 * 1024, sealAfterMs: 5 }))
       for (const each of actions) await run.apply(each)
-      await run.apply({ kind: 'crash', seed: 0, keep: 'all' })
+      await run.apply({ kind: 'crash', seed: 0, keep: 'all', openings: [] })
       recoveries += run.recoveries
       carried += run.carried
       recycled += run.recycled
     }),
-    { numRuns: 150 },
+    { numRuns: 300 },
   )
   expect(recoveries).toBeGreaterThan(300)
   expect(carried).toBeGreaterThan(100)

@@ -49,7 +49,7 @@ export class ManualClock implements Clock {
       await microtasks()
       if (isSettled) return promise
       if (!this.step()) throw new Error('nothing is left to happen, and yet the promise is not settled')
-      }
+    }
   }
 
   /** Lets time pass until nothing is left to happen, or for so many turns. */

@@ -263,9 +263,8 @@ export class RaftLog {
   #onDurable(groups: readonly LoggedGroup[]): void {
     for (const group of groups) group.onDurable()
     this.#cache.evict()
-    const isOverLimit = this.#segments.count > 1 && this.#segments.allocatedBytes > this.#settings.logBytesMax
-    this.#carry.tryBegin(isOverLimit)
-    if (isOverLimit) this.#reportSize()
+    this.#carry.tryBegin()
+    if (this.#segments.count > 1 && this.#segments.allocatedBytes > this.#settings.logBytesMax) this.#reportSize()
   }
 
   #reportSize(): void {
@@ -291,8 +290,7 @@ function newShelf(settings: Settings, recovered: Recovered, onFailure: (error: u
   for (const { slot } of recovered.spares) shelf.claimSlot(slot)
   const newestLast = [...recovered.spares].sort((a, b) => (a.sequence ?? 0) - (b.sequence ?? 0))
   for (const { slot, file, bytes } of newestLast) {
-    if (bytes === settings.segmentBytes) shelf.addSpare(slot, file)
-    else shelf.discard(slot, file)
+    shelf.addSpare({ slot, file, allocatedBytes: bytes })
   }
   return shelf
 }

@@ -23,9 +23,11 @@ export interface ShelfOptions {
   readonly onFailure: (error: unknown) => void
 }
 
-interface Spare {
+/** A file that nobody needs. Its contents do not matter; its blocks up to `allocatedBytes` are allocated. */
+export interface Spare {
   readonly slot: number
   readonly file: DiskFile
+  readonly allocatedBytes: number
 }
 
 interface Preparation {
@@ -99,20 +101,15 @@ export class SegmentShelf {
       return
     }
     segment.onUnread = undefined
-    if (!this.#closed && segment.allocatedBytes === this.#options.segmentBytes)
-      this.addSpare(segment.slot, segment.file)
-    else this.#discard(segment.slot, segment.file)
+    this.addSpare(segment)
   }
 
-  /** A file of full size that nobody needs. */
-  addSpare(slot: number, file: DiskFile): void {
-    if (this.#spares.length < this.#options.sparesMax) this.#spares.push({ slot, file })
-    else this.#discard(slot, file)
-  }
-
-  /** Removes a file that is of no use. */
-  discard(slot: number, file: DiskFile): void {
-    this.#discard(slot, file)
+  /** Takes a file: to be used again, or removed. */
+  addSpare(spare: Spare): void {
+    const { sparesMax, segmentBytes } = this.#options
+    const isWanted = !this.#closed && this.#spares.length < sparesMax && spare.allocatedBytes <= segmentBytes
+    if (isWanted) this.#spares.push(spare)
+    else this.#discard(spare)
   }
 
   /** Stops the preparation and closes what is on the shelf. */
@@ -126,12 +123,10 @@ export class SegmentShelf {
   }
 
   async #prepare(preparation: Preparation): Promise<Segment | undefined> {
-    const { segmentBytes } = this.#options
     const spare = this.#spares.pop()
-    let allocatedBytes = segmentBytes
-    const { slot, file } = spare ?? (await this.#create())
     if (spare) this.recycled++
-    else allocatedBytes = await this.#zero(file, preparation)
+    const { slot, file, allocatedBytes: from } = spare ?? (await this.#create())
+    const allocatedBytes = await this.#zero(file, from, preparation)
     if (this.#closed) {
       await file.close()
       return undefined
@@ -149,14 +144,14 @@ export class SegmentShelf {
     this.#slots.add(slot)
     const file = await this.#options.disk.open(segmentName(slot), { create: true })
     await this.#options.disk.syncDirectory()
-    return { slot, file }
+    return { slot, file, allocatedBytes: 0 }
   }
 
-  /** Returns how many bytes are zeroed. */
-  async #zero(file: DiskFile, preparation: Preparation): Promise<number> {
+  /** Returns how far the file is allocated. */
+  async #zero(file: DiskFile, from: number, preparation: Preparation): Promise<number> {
     const { segmentBytes, zeroChunkBytes, clock, logger } = this.#options
     const zeros = Buffer.alloc(Math.min(zeroChunkBytes, segmentBytes))
-    let at = 0
+    let at = from
     while (at < segmentBytes && !preparation.hurry && !this.#closed) {
       try {
         const chunk = zeros.subarray(0, Math.min(zeros.length, segmentBytes - at))
@@ -186,7 +181,7 @@ export class SegmentShelf {
     })
   }
 
-  #discard(slot: number, file: DiskFile): void {
+  #discard({ slot, file }: Spare): void {
     const removal = async (): Promise<void> => {
       await file.close()
       await this.#options.disk.remove(segmentName(slot))

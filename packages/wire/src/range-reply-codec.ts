@@ -54,26 +54,18 @@ export interface RecordTarget {
 export function writeReply(target: RecordTarget, callId: number, reply: RangeReply): void {
   switch (reply.kind) {
     case 'written':
-      return inOneRecord(target, RecordKind.written, callId, (out) => writeVersions(out, reply.versions))
+      return writeWritten(target, callId, reply.versions)
     case 'values':
       return writeValues(target, callId, reply.values)
     case 'scanned':
       return writeScanned(target, callId, reply)
     case 'refused':
-      return inOneRecord(target, RecordKind.refused, callId, (out) => writeRefused(out, reply))
+      return writeRefused(target, callId, reply)
     case 'unknown':
-      return inOneRecord(target, RecordKind.unknown, callId, () => {})
+      return endRecord(target, target.out, beginRecord(target.out, RecordKind.unknown, callId, true))
     default:
       assertNever(reply)
   }
-}
-
-function inOneRecord(target: RecordTarget, kind: number, callId: number, write: (out: ByteWriter) => void): void {
-  const { out } = target
-  const bodyAt = beginRecord(out, kind, callId, true)
-  write(out)
-  endBody(out, bodyAt)
-  target.endRecord()
 }
 
 /** Returns where the body begins. */
@@ -86,34 +78,41 @@ function beginRecord(out: ByteWriter, kind: number, callId: number, last: boolea
   return out.length
 }
 
-function endBody(out: ByteWriter, bodyAt: number): void {
+function endRecord(target: RecordTarget, out: ByteWriter, bodyAt: number): void {
   out.patchU32(bodyAt - 4, out.length - bodyAt)
+  target.endRecord()
 }
 
-function writeVersions(out: ByteWriter, versions: readonly Version[]): void {
+function writeWritten(target: RecordTarget, callId: number, versions: readonly Version[]): void {
+  const { out } = target
+  const bodyAt = beginRecord(out, RecordKind.written, callId, true)
   const first = versions[0] ?? 0
   let equal = true
   for (let i = 1; i < versions.length && equal; i++) equal = versions[i] === first
   out.u8(equal ? EQUAL : EACH).varint(versions.length)
   if (equal) out.varint(first)
   else for (let i = 0; i < versions.length; i++) out.varint(versions[i]!)
+  endRecord(target, out, bodyAt)
 }
 
-function writeRefused(out: ByteWriter, reply: RefusedReply): void {
+function writeRefused(target: RecordTarget, callId: number, reply: RefusedReply): void {
+  const { out } = target
+  const bodyAt = beginRecord(out, RecordKind.refused, callId, true)
   out.u8(reasons.indexOf(reply.reason)).varint(reply.leader).varint(reply.descriptors.length)
   for (const descriptor of reply.descriptors) writeDescriptor(out, descriptor)
+  endRecord(target, out, bodyAt)
 }
 
 function writeValues(target: RecordTarget, callId: number, values: readonly (VersionedValue | undefined)[]): void {
   let from = 0
   do {
-    const to = partEnd(from, values.length, (i) => values[i]?.value.length ?? 0)
+    let to = from
+    for (let bytes = 0; to < values.length && bytes < PART_BYTES; to++) bytes += 16 + (values[to]?.value.length ?? 0)
     const { out } = target
     const bodyAt = beginRecord(out, RecordKind.values, callId, to === values.length)
     out.varint(to - from)
     for (let i = from; i < to; i++) writeValue(out, values[i])
-    endBody(out, bodyAt)
-    target.endRecord()
+    endRecord(target, out, bodyAt)
     from = to
   } while (from < values.length)
 }
@@ -121,7 +120,10 @@ function writeValues(target: RecordTarget, callId: number, values: readonly (Ver
 function writeScanned(target: RecordTarget, callId: number, { entries, more }: ScannedReply): void {
   let from = 0
   do {
-    const to = partEnd(from, entries.length, (i) => entries[i]!.key.length + entries[i]!.value.length)
+    let to = from
+    for (let bytes = 0; to < entries.length && bytes < PART_BYTES; to++) {
+      bytes += 16 + entries[to]!.key.length + entries[to]!.value.length
+    }
     const { out } = target
     const bodyAt = beginRecord(out, RecordKind.scanned, callId, to === entries.length)
     out.u8(more ? 1 : 0).varint(to - from)
@@ -131,17 +133,9 @@ function writeScanned(target: RecordTarget, callId: number, { entries, more }: S
       writeKey(out, entry.key, PREFIXED_KEY_BYTES_MAX)
       out.varint(entry.version).bytes(entry.value)
     }
-    endBody(out, bodyAt)
-    target.endRecord()
+    endRecord(target, out, bodyAt)
     from = to
   } while (from < entries.length)
-}
-
-function partEnd(from: number, end: number, bytesOf: (i: number) => number): number {
-  let bytes = 0
-  let to = from
-  while (to < end && bytes < PART_BYTES) bytes += 16 + bytesOf(to++)
-  return to
 }
 
 function writeValue(out: ByteWriter, value: VersionedValue | undefined): void {

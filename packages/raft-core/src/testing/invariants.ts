@@ -59,6 +59,12 @@ export class Invariants {
     }
   }
 
+  /** A leader's commit index rose while it led: only entries of its own term are committed by counting (figure 8). */
+  onLeaderCommit(replica: VirtualReplica): void {
+    const { group, log } = replica
+    if (log.termAt(group.commitIndex) !== group.term) fail('commit by counting the own term only', replica)
+  }
+
   /** After any step of a replica: what it knows to be committed is the same everywhere and durable on a quorum. */
   onCommit(replica: VirtualReplica, replicas: readonly VirtualReplica[]): void {
     const { log, group } = replica

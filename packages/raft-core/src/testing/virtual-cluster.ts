@@ -49,7 +49,11 @@ export class VirtualCluster {
   /** Runs a step of a running replica and checks what it now knows to be committed. */
   step(replica: VirtualReplica, run: (replica: VirtualReplica) => void): void {
     if (!replica.isUp) return
+    const { role, commitIndex, term } = replica.group
     run(replica)
+    const { group } = replica
+    const hasLed = role === 'leader' && group.role === 'leader' && term === group.term
+    if (hasLed && group.commitIndex > commitIndex) this.invariants.onLeaderCommit(replica)
     this.invariants.onCommit(replica, this.replicas)
   }
 

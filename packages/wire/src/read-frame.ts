@@ -1,0 +1,80 @@
+import { ByteReader, type RangeId } from '@cordillera/base'
+import type { Message } from '@cordillera/raft-core'
+import { readAnswer, readAsk, readAskFailed } from './ask-codec.js'
+import { malformed, readId, readMessage } from './raft-codec.js'
+import type { RangeReply, RangeRequest } from './range-call.js'
+import { type ReplyShape, readReply, readReplyHead } from './range-reply-codec.js'
+import { readRequest } from './range-request-codec.js'
+import { FRAME_BYTES_MAX, FRAME_ROOM_BYTES, RecordKind } from './record.js'
+
+/** Who the records of a frame are for. Its methods do not throw: handlers behind it are its own affair. */
+export interface RecordSink {
+  /** True: the rest of the frame is not wanted. */
+  readonly isClosed: boolean
+  onPing(sequence: number): void
+  onPong(sequence: number): void
+  onRaft(rangeId: RangeId, message: Message): void
+  onRequest(callId: number, request: RangeRequest): void
+  /** What the reply to this call must fit; undefined when nobody waits for it. */
+  shapeOf(callId: number): ReplyShape | undefined
+  onReply(callId: number, reply: RangeReply): void
+  onAsk(callId: number, method: string, body: Uint8Array): void
+  onAnswer(callId: number, body: Uint8Array): void
+  onAskFailed(callId: number, error: Error): void
+}
+
+/**
+ * Decodes a frame record by record and hands each on before the next is looked at, in order. Throws `CORRUPT` at the
+ * first malformed record; those before it have been handed on by then.
+ */
+export function readFrame(frame: Uint8Array, sink: RecordSink): void {
+  if (frame.length < FRAME_ROOM_BYTES || frame.length > FRAME_BYTES_MAX) throw malformed('a frame of this length')
+  const reader = new ByteReader(frame, FRAME_ROOM_BYTES)
+  while (reader.remaining > 0 && !sink.isClosed) {
+    const kind = reader.u8()
+    if (kind >= RecordKind.voteRequest && kind <= RecordKind.timeoutNow) {
+      const rangeId = readId(reader)
+      const message = readMessage(reader, kind)
+      if (message === undefined) throw malformed('a record of an unknown kind')
+      sink.onRaft(rangeId, message)
+    } else if (kind >= RecordKind.write && kind <= RecordKind.scan) {
+      const callId = readId(reader)
+      sink.onRequest(callId, readRequest(reader, kind))
+    } else if (kind >= RecordKind.written && kind <= RecordKind.unknown) {
+      readReplyRecord(reader, kind, sink)
+    } else {
+      readOther(reader, kind, sink)
+    }
+  }
+}
+
+function readReplyRecord(reader: ByteReader, kind: number, sink: RecordSink): void {
+  const head = readReplyHead(reader)
+  const shape = sink.shapeOf(head.callId)
+  if (shape === undefined) {
+    reader.raw(head.bodyLength)
+    return
+  }
+  const reply = readReply(reader, kind, head, shape)
+  if (reply !== undefined) sink.onReply(head.callId, reply)
+}
+
+function readOther(reader: ByteReader, kind: number, sink: RecordSink): void {
+  const id = reader.varint()
+  switch (kind) {
+    case RecordKind.ping:
+      return sink.onPing(id)
+    case RecordKind.pong:
+      return sink.onPong(id)
+    case RecordKind.ask: {
+      const { method, body } = readAsk(reader)
+      return sink.onAsk(id, method, body)
+    }
+    case RecordKind.answer:
+      return sink.onAnswer(id, readAnswer(reader))
+    case RecordKind.askFailed:
+      return sink.onAskFailed(id, readAskFailed(reader))
+    default:
+      throw malformed('a record of an unknown kind')
+  }
+}

@@ -1,0 +1,92 @@
+import { expect, test } from 'vitest'
+import { eventually } from './eventually.js'
+import { get, put } from './http-client.js'
+import { newNode, scratchDirectory, startCluster } from './scratch.js'
+
+/**
+ * A data directory belongs to one process at a time, and to one cluster for ever: no flag of a later start changes that.
+ */
+test('a second process is told which one has the directory, and the first goes on', async () => {
+  const cluster = await startCluster({ nodes: 1 })
+  const [owner] = cluster.nodes
+  const directory = owner!.dataPath.slice(0, -'/node-1'.length)
+  const second = await newNode({ name: 'node-1', directory, flags: ['--init'] })
+  const linesBefore = second.log(1e6)
+  second.start()
+  expect(await second.exited).toEqual({ code: 1, signal: null })
+  const said = second.log(1e6).slice(linesBefore.length)
+  expect(said).toMatch(/^cordillera: DIRECTORY_IN_USE: /m)
+  expect(said).toContain(`process ${owner!.pid} `)
+  await put(owner!.url, 'a', 'still here')
+  expect(await get(owner!.url, 'a')).toBe('still here')
+})
+
+test('on an empty directory neither flag is an error with a code', async () => {
+  const node = await newNode({ name: 'nobody', flags: [] })
+  node.start()
+  expect(await node.exited).toEqual({ code: 1, signal: null })
+  expect(node.log()).toMatch(/^cordillera: CONFIG_INVALID: .*--init/m)
+})
+
+test('--init and --join on a directory with an identity change nothing', async () => {
+  const first = await startCluster({ nodes: 1 })
+  const other = await startCluster({ nodes: 1 })
+  const node = first.nodes[0]!
+  const { clusterId } = await node.json('/v1/admin/cluster')
+  const { clusterId: otherId } = await other.nodes[0]!.json('/v1/admin/cluster')
+  expect(otherId).not.toBe(clusterId)
+  await put(node.url, 'a', 'kept')
+
+  const starts = [
+    { flags: ['--init', '--initial-nodes', '3', '--initial-ranges', '4'], event: 'init-ignored' },
+    { flags: ['--join', other.nodes[0]!.peerAddress], event: 'join-names-addresses-only' },
+    { flags: [], event: 'starting' },
+  ]
+  for (const { flags, event } of starts) {
+    expect(await node.stop()).toEqual({ code: 0, signal: null })
+    node.start(flags)
+    await node.waitUntilReady()
+    expect(node.log(1e6)).toContain(`"event":"${event}"`)
+    expect(await node.json('/v1/admin/cluster')).toMatchObject({ clusterId, nodeCount: 1, rangeCount: 17 })
+    expect(await get(node.url, 'a')).toBe('kept')
+  }
+  expect(await other.nodes[0]!.json('/v1/admin/cluster')).toMatchObject({ clusterId: otherId, nodeCount: 1 })
+})
+
+test('a joiner that is restarted with --init founds nothing', async () => {
+  const cluster = await startCluster()
+  const [, joiner] = cluster.nodes
+  const before = await joiner!.json('/v1/admin/cluster')
+  await put(joiner!.url, 'a', 'kept')
+  await joiner!.kill()
+  joiner!.start(['--init', '--initial-nodes', '1'])
+  await joiner!.waitUntilReady()
+  const { clusterId, nodeCount, rangeCount } = before
+  expect(await joiner!.json('/v1/admin/cluster')).toMatchObject({ clusterId, nodeCount, rangeCount })
+  expect(await get(joiner!.url, 'a')).toBe('kept')
+})
+
+test('a fourth node is refused with a code, by whomever it asks', async () => {
+  const cluster = await startCluster()
+  for (const [i, member] of cluster.nodes.entries()) {
+    const directory = scratchDirectory()
+    const fourth = await newNode({ name: `fourth-${i}`, directory, flags: ['--join', member.peerAddress] })
+    fourth.start()
+    expect(await fourth.exited).toEqual({ code: 1, signal: null })
+    expect(fourth.log()).toMatch(/^cordillera: JOIN_REFUSED: /m)
+  }
+  expect(await cluster.nodes[0]!.json('/v1/admin/cluster')).toMatchObject({ nodeCount: 3 })
+  await put(cluster.nodes[0]!.url, 'a', 'served')
+})
+
+test('a founder waits for its joiners, whoever comes first', async () => {
+  const founder = await newNode({ name: 'founder', flags: ['--init', '--initial-nodes', '2'] })
+  const joiner = await newNode({ name: 'joiner', flags: ['--join', founder.peerAddress] })
+  joiner.start()
+  founder.start()
+  await Promise.all([founder.waitUntilReady(), joiner.waitUntilReady()])
+  await eventually('both are registered', async () => {
+    const { nodes } = await joiner.json('/v1/admin/nodes')
+    return nodes.length === 2
+  })
+})
