@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PROTOCOL_VERSION } from '@cordillera/wire'
@@ -221,7 +222,6 @@ async function closed(socket: WebSocket): Promise<void> {
 
 /** Sends what there is and hangs up once the node has it. */
 async function abandon(bytes: string): Promise<void> {
-  const { connect } = await import('node:net')
   await new Promise<void>((resolve) => {
     const [host, port] = node.httpAddress.split(':')
     const socket = connect({ host: host!, port: Number(port) }, () => {

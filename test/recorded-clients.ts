@@ -70,7 +70,7 @@ export class RecordedClients {
   async readBack(base: string, key: string): Promise<void> {
     const invokedAt = performance.now()
     const answer = await send(base, `/v1/kv/${key}`)
-    const value = valueOf(answer)
+    const value = valueTold(answer)
     this.#record({ client: ++this.#clients, key, kind: 'get', value, invokedAt, returnedAt: performance.now() })
   }
 
@@ -109,7 +109,7 @@ export class RecordedClients {
       this.#record({ client, key, kind, value, invokedAt, returnedAt: Number.POSITIVE_INFINITY })
       return false
     }
-    const told = kind === 'get' ? valueOf(outcome.answer) : value
+    const told = kind === 'get' ? valueTold(outcome.answer) : value
     this.#record({ client, key, kind, value: told, invokedAt, returnedAt: performance.now() })
     if (kind !== 'get') this.#acknowledgedWrites++
     return true
@@ -147,7 +147,7 @@ type Outcome = { kind: 'done'; answer: Answer } | { kind: 'nothing' } | { kind: 
 
 const METHODS = { put: 'PUT', delete: 'DELETE', get: 'GET' } as const
 
-function valueOf(answer: Answer): string | null {
+function valueTold(answer: Answer): string | null {
   if (answer.status === 404) return null
   if (answer.status !== 200) throw new Error(`GET: ${answer.status} ${answer.body}`)
   return answer.body.toString('utf8')

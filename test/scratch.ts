@@ -1,32 +1,42 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach } from 'vitest'
 import { freePorts, LocalCluster, NodeProcess } from '../tools/local-cluster.mjs'
 
 /**
- * What a test starts and writes, gone after it, also when it failed: processes first, then their directories. The
- * directory of a failed test is kept when CORDILLERA_TEST_KEEP is set.
+ * What a test starts and writes, gone after it, also when it failed: processes first, then their directories. A failed
+ * test shows the last lines that its nodes logged.
  */
-const cleanups: (() => Promise<void> | void)[] = []
+type Cleanup = (hasFailed: boolean) => Promise<void> | void
+const cleanups: Cleanup[] = []
 
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+afterEach(async ({ task }) => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup(task.result?.state === 'fail')
 })
 
 /** Runs after the test, in the reverse order of calls. */
-export function afterTest(cleanup: () => Promise<void> | void): void {
+export function afterTest(cleanup: Cleanup): void {
   cleanups.push(cleanup)
 }
 
 export function scratchDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'cordillera-test-'))
-  afterTest(() => {
-    if (process.env.CORDILLERA_TEST_KEEP === undefined) rmSync(directory, { recursive: true, force: true })
-    else console.log(`kept ${directory}`)
+  afterTest((hasFailed) => {
+    if (hasFailed) showLogs(directory)
+    rmSync(directory, { recursive: true, force: true })
   })
   return directory
 }
+
+function showLogs(directory: string): void {
+  for (const name of readdirSync(directory).filter((name) => name.endsWith('.log'))) {
+    const lines = readFileSync(join(directory, name), 'utf8').trimEnd().split('\n')
+    console.log(`${name}:\n${lines.slice(-LINES_SHOWN).join('\n')}`)
+  }
+}
+
+const LINES_SHOWN = 40
 
 /** A cluster that is laid out but not started. */
 export async function newCluster(options: { nodes?: number; initialRanges?: number } = {}): Promise<LocalCluster> {

@@ -1,72 +1,121 @@
-import type { Buffer } from 'node:buffer'
-import { asBuffer, CordilleraError, type Key } from '@cordillera/base'
+import { Buffer } from 'node:buffer'
+import { CordilleraError, type Key } from '@cordillera/base'
 import type { EngineBatch, EngineIterator, EngineSnapshot, StateEngine } from '@cordillera/state'
 import { ClassicLevel } from 'classic-level'
 
 /**
- * The state engine over LevelDB. A key's chars (one a byte) are stored as UTF-8, which keeps their order and is the
- * fastest way through the binding; values are buffers. Every batch is written with `sync: true`.
+ * The state database on a real disk: LevelDB, by way of `classic-level`.
+ *
+ * Keys are handed over as JavaScript strings and lie on disk as their UTF-8 encoding, which keeps the order of chars;
+ * as chars are bytes here, none takes more than two. Every batch is written with `sync: true`. LevelDB's own lock
+ * makes sure that one process at a time has the directory open. What LevelDB returns is not verified here: it can lose
+ * and alter data silently, so its users keep checksums of what must be trusted.
  */
-type Level = ClassicLevel<string, Buffer>
-
-const OPTIONS = {
-  keyEncoding: 'utf8',
-  valueEncoding: 'buffer',
-  compression: false,
-  writeBufferSize: 16 << 20,
-  cacheSize: 32 << 20,
-} as const
-
 export class ClassicLevelEngine implements StateEngine {
-  readonly #level: Level
+  readonly #db: Database
+  /** Reused by {@link get}. */
+  #keyBytes = Buffer.allocUnsafeSlow(512)
 
-  private constructor(level: Level) {
-    this.#level = level
-  }
-
-  /** Takes the directory's lock. Throws DIRECTORY_IN_USE when another process has it, else DIRECTORY_INVALID. */
-  static async open(path: string): Promise<ClassicLevelEngine> {
-    const level: Level = new ClassicLevel(path, OPTIONS)
+  /**
+   * Opens the database in `directory`, made when absent. Throws `DIRECTORY_IN_USE` when another process (or another
+   * engine of this one) has it open, `DIRECTORY_INVALID` when it cannot be opened for any other reason.
+   */
+  static async open(directory: string): Promise<ClassicLevelEngine> {
+    const db: Database = new ClassicLevel<Key, Buffer>(directory, OPTIONS)
     try {
-      await level.open()
-      return new ClassicLevelEngine(level)
-    } catch (cause) {
-      const { code } = (cause as Error).cause as { code?: string }
-      if (code === 'LEVEL_LOCKED') throw new CordilleraError('DIRECTORY_IN_USE', { cause })
-      throw new CordilleraError('DIRECTORY_INVALID', { detail: `the state database cannot be opened: ${path}`, cause })
+      await db.open()
+    } catch (error) {
+      await db.close().catch(() => undefined)
+      throw openFailure(directory, error)
     }
+    return new ClassicLevelEngine(db)
   }
 
+  private constructor(db: Database) {
+    this.#db = db
+  }
+
+  /**
+   * The key is encoded here: `getSync` of classic-level 3.0.0, given a string, cuts a key that ends a byte short of its
+   * internal buffer in the middle of a char, and answers with the value of another key.
+   */
   get(key: Key): Uint8Array | undefined {
-    return this.#level.getSync(key)
+    const lengthMax = 2 * key.length
+    if (lengthMax > this.#keyBytes.length) this.#keyBytes = Buffer.allocUnsafeSlow(2 * lengthMax)
+    const length = this.#keyBytes.write(key, 0, 'utf8')
+    return this.#db.getSync(this.#keyBytes.subarray(0, length), BYTES)
   }
 
   snapshot(): EngineSnapshot {
-    const snapshot = this.#level.snapshot()
+    const db = this.#db
+    const snapshot = db.snapshot()
     return {
-      iterate: ({ start, end, reverse }): EngineIterator => {
-        const range = end === null ? { gte: start } : { gte: start, lt: end }
-        const iterator = this.#level.iterator({ ...range, reverse, snapshot })
-        return { next: (count) => iterator.nextv(count), close: () => iterator.close() }
+      iterate: ({ start, end, reverse }) => {
+        const span = end === null ? { gte: start } : { gte: start, lt: end }
+        return new ClassicLevelIterator(db.iterator({ ...span, reverse, snapshot, highWaterMarkBytes: CHUNK_BYTES }))
       },
       close: () => snapshot.close(),
     }
   }
 
   batch(): EngineBatch {
-    const batch = this.#level.batch()
+    const batch = this.#db.batch()
     return {
-      put: (key, value) => {
-        batch.put(key, asBuffer(value))
-      },
-      delete: (key) => {
-        batch.del(key)
-      },
-      write: () => batch.write({ sync: true }),
+      put: (key, value) => void batch.put(key, value as Buffer),
+      delete: (key) => void batch.del(key),
+      write: () => batch.write(DURABLY),
     }
   }
 
   close(): Promise<void> {
-    return this.#level.close()
+    return this.#db.close()
   }
+}
+
+type Database = ClassicLevel<Key, Buffer>
+
+const MIB = 1 << 20
+
+/** Measured; see `decisions/0001-classic-level-options.md`. */
+const OPTIONS = {
+  keyEncoding: 'utf8',
+  valueEncoding: 'buffer',
+  /** A flush of the overlay is about so large; smaller buffers would cut it up into more files of level 0. */
+  writeBufferSize: 32 * MIB,
+  cacheSize: 64 * MIB,
+  maxFileSize: 8 * MIB,
+  compression: true,
+} as const
+
+const BYTES = { keyEncoding: 'buffer', valueEncoding: 'buffer' } as const
+const DURABLY = { sync: true } as const
+/** What an iterator reads ahead in its own thread. */
+const CHUNK_BYTES = 256 << 10
+
+class ClassicLevelIterator implements EngineIterator {
+  readonly #iterator: ReturnType<Database['iterator']>
+
+  constructor(iterator: ReturnType<Database['iterator']>) {
+    this.#iterator = iterator
+  }
+
+  next(count: number): Promise<readonly (readonly [Key, Uint8Array])[]> {
+    return this.#iterator.nextv(count)
+  }
+
+  close(): Promise<void> {
+    return this.#iterator.close()
+  }
+}
+
+function openFailure(directory: string, error: unknown): CordilleraError {
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
+  const details = { directory }
+  if (cause instanceof Error && 'code' in cause && cause.code === 'LEVEL_LOCKED') {
+    const detail = `another process has the state database in ${directory} open`
+    return new CordilleraError('DIRECTORY_IN_USE', { detail, details, cause })
+  }
+  const why = cause instanceof Error ? cause.message : String(cause)
+  const detail = `the state database in ${directory} cannot be opened: ${why}`
+  return new CordilleraError('DIRECTORY_INVALID', { detail, details, cause })
 }

@@ -101,7 +101,7 @@ export class CordilleraNode {
     })
     await links.start()
     const identity = await founding.found()
-    await createFoundingReplicas(state, founding, identity)
+    await createFoundingReplicas({ state, log, founding }, identity)
     const node = new CordilleraNode({ config, ports, identity, state, log, links, fsyncs })
     late.handlers = node.#peerHandlers()
     node.#begin()
@@ -389,21 +389,32 @@ export class CordilleraNode {
  * Makes the founding document's replicas of this node, durably, once. Where they were made before and are missing, the
  * state database was lost, and with it what this node promised: it must not begin anew under the same name.
  */
-async function createFoundingReplicas(state: StateStore, founding: Founding, identity: FoundedIdentity): Promise<void> {
-  const { nodeId, document, replicasCreated } = identity
-  const missing: NewReplica[] = []
-  for (const descriptor of document.descriptors) {
-    const place = descriptor.replicas.find((candidate) => candidate.nodeId === nodeId)
-    if (place === undefined || state.replicas.has(place.replicaId)) continue
-    missing.push({ descriptor, replicaId: place.replicaId, applied: { index: 0, term: 0 } })
-  }
-  if (missing.length > 0 && replicasCreated) {
+async function createFoundingReplicas(
+  { state, log, founding }: { readonly state: StateStore; readonly log: RaftLog; readonly founding: Founding },
+  { nodeId, document, replicasCreated }: FoundedIdentity,
+): Promise<void> {
+  if (replicasCreated) {
+    const lost = placesOn(nodeId, document.descriptors).filter(({ replicaId }) => !state.replicas.has(replicaId))
+    if (lost.length === 0) return
     throw new CordilleraError('DIRECTORY_INVALID', {
-      detail: `the state database lost ${missing.length} replicas of node ${nodeId}; start it on an empty directory instead`,
+      detail: `the state database lost ${lost.length} replicas of node ${nodeId}; start it on an empty directory instead`,
     })
   }
+  const missing = placesOn(nodeId, document.descriptors).filter(({ replicaId }) => !state.replicas.has(replicaId))
   if (missing.length > 0) await state.createReplicas(missing)
-  if (!replicasCreated) await founding.markReplicasCreated()
+  // A group of its own from the start: a replica without one has lost its log, and with it its vote.
+  for (const { replicaId } of placesOn(nodeId, document.descriptors)) {
+    if (!log.groups.has(replicaId)) log.createGroup(replicaId).append([], { term: 0, vote: 0, commitIndex: 0 })
+  }
+  await log.flush()
+  await founding.markReplicasCreated()
+}
+
+function placesOn(nodeId: NodeId, descriptors: readonly Descriptor[]): NewReplica[] {
+  return descriptors.flatMap((descriptor) => {
+    const place = descriptor.replicas.find((candidate) => candidate.nodeId === nodeId)
+    return place === undefined ? [] : [{ descriptor, replicaId: place.replicaId, applied: { index: 0, term: 0 } }]
+  })
 }
 
 /** Pairs of range and index, from another node. */

@@ -1,5 +1,6 @@
 import { InvariantViolation, SeededRandom } from '@cordillera/base'
 import { describe, expect, it } from 'vitest'
+import { ENTRY_HEADER_BYTES, EntryType, sealEntry } from './entry.js'
 import { defaultRaftLimits, READS_WAITING_MAX } from './options.js'
 import { RaftGroup } from './raft-group.js'
 import { MemoryLog } from './testing/memory-log.js'
@@ -121,6 +122,26 @@ describe('RaftGroup', () => {
     receiver.group.step(append)
     const third = receiver.take()
     expect([third.mustSync, third.messages.length, third.messagesAfterSync.length]).toEqual([false, 1, 0])
+  })
+
+  it('commits no further than an append reaches: what is behind it may be replaced (figure 2, receiver 5)', () => {
+    const entryOf = (index: number, term: number) => {
+      return sealEntry(term, index, EntryType.command, new Uint8Array(ENTRY_HEADER_BYTES))
+    }
+    const log = MemoryLog.of([entryOf(1, 1), entryOf(2, 1), entryOf(3, 2)], { term: 2, vote: 0, commitIndex: 0 })
+    const group = new RaftGroup({
+      ...defaultRaftLimits,
+      replicaId: 1,
+      configuration: { voters: [1, 2, 3], outgoing: [] },
+      log,
+      hardState: log.hardState,
+      appliedIndex: 0,
+      random: new SeededRandom(1),
+    })
+    const entries = [entryOf(2, 1)]
+    const append = { kind: 'append-request', from: 2, to: 1, term: 3, prevIndex: 1, prevTerm: 1, entries } as const
+    group.step({ ...append, commitIndex: 3 })
+    expect([group.commitIndex, group.lastIndex]).toEqual([2, 3])
   })
 
   it('ignores what is addressed to another replica', () => {

@@ -1,6 +1,6 @@
 import type { Buffer } from 'node:buffer'
 import { CordilleraError, type Logger } from '@cordillera/base'
-import type { EntryLoader } from './entry-loader.js'
+import { type EntryLoader, neighboursEnd, type RunPlace } from './entry-loader.js'
 import type { LoggedGroup } from './logged-group.js'
 import { type PendingRecord, pendingBytes } from './pending-record.js'
 import { RECORD_HEAD_BYTES, RecordKind } from './record.js'
@@ -14,6 +14,8 @@ export interface CarryForwardOptions {
   readonly segmentBytes: number
   readonly enqueue: (record: PendingRecord) => void
   readonly flush: () => Promise<void>
+  /** An invariant is broken, or the like: the store stops. */
+  readonly onFailure: (error: unknown) => void
 }
 
 /** How many segments are in use before the oldest one is emptied, and how much of it may be alive then. */
@@ -35,6 +37,8 @@ export class CarryForward {
   #running: Promise<void> | undefined
   /** The last segment of which something could not be carried. */
   #stuckSequence = 0
+  #isStopped = false
+  #chunkBytes = 0
   carriedEntries = 0
 
   constructor(options: CarryForwardOptions) {
@@ -43,7 +47,7 @@ export class CarryForward {
 
   /** Begins when there is reason to, and nothing under way. */
   tryBegin(): void {
-    if (this.#running) return
+    if (this.#running || this.#isStopped) return
     const { segments, segmentBytes } = this.#options
     const oldest = segments.find(segments.headSequence)
     if (segments.active.sequence - oldest.sequence + 1 < SEGMENTS_KEPT || oldest.sequence === this.#stuckSequence)
@@ -54,66 +58,61 @@ export class CarryForward {
     })
   }
 
-  /** Resolves when nothing is under way. */
-  async settled(): Promise<void> {
+  /** Carries nothing more; resolves when nothing is under way. */
+  async stop(): Promise<void> {
+    this.#isStopped = true
     await this.#running
   }
 
   async #carry(segment: Segment): Promise<void> {
     try {
-      let bytes = 0
-      for (const group of [...this.#options.groups.values()]) {
-        bytes += await this.#carryGroup(group, segment)
-        if (bytes < CHUNK_BYTES) continue
-        bytes = 0
-        await this.#options.flush()
-      }
+      await this.#carryStates(segment.sequence)
+      await this.#carryEntries(segment.sequence)
       await this.#options.flush()
     } catch (error) {
-      if (!(error instanceof CordilleraError)) throw error
-      // The log has failed or is closing: everyone who waits for it has been told.
+      // A failed or closing log has told everyone who waits for it.
+      if (!(error instanceof CordilleraError)) this.#options.onFailure(error)
     }
   }
 
-  async #carryGroup(group: LoggedGroup, segment: Segment): Promise<number> {
-    const { sequence } = segment
-    let bytes = 0
-    if (!group.isRemoved && group.image.needsStateIn(sequence)) {
-      bytes += this.#enqueue({ kind: RecordKind.carriedState, group })
+  async #carryStates(sequence: number): Promise<void> {
+    for (const group of [...this.#options.groups.values()]) {
+      if (group.isRemoved || !group.image.needsStateIn(sequence)) continue
+      await this.#enqueue({ kind: RecordKind.carriedState, group })
     }
-    for (const run of group.image.runsIn(sequence)) {
-      const position = group.image.runs.findRecord(run.from, run.sequence, run.offset)
-      if (position < 0) continue
-      const record = await this.#read(group, position)
-      if (!record || group.isRemoved) continue
+  }
+
+  async #carryEntries(sequence: number): Promise<void> {
+    const places: RunPlace[] = []
+    for (const group of this.#options.groups.values()) {
+      for (const run of group.image.runsIn(sequence)) places.push({ group, run })
+    }
+    places.sort((a, b) => a.run.offset - b.run.offset)
+    for (let start = 0; start < places.length; ) {
+      const end = neighboursEnd(places, start)
+      const records = await this.#options.loader.readRecords(places.slice(start, end))
+      for (let i = 0; i < records.length; i++) await this.#carryRecord(places[start + i]!, records[i]!)
+      start = end
+    }
+  }
+
+  async #carryRecord({ group, run }: RunPlace, record: Buffer | CordilleraError): Promise<void> {
+    if (record instanceof CordilleraError) {
+      this.#stuckSequence = run.sequence
+      this.#options.logger.error('log-damaged', { ...record.details, detail: record.message })
+    } else if (!group.isRemoved && group.image.runs.findRecord(run.from, run.sequence, run.offset) >= 0) {
       this.carriedEntries += run.count
-      bytes += this.#enqueue({
-        kind: RecordKind.carriedEntries,
-        group,
-        run,
-        payload: record.subarray(RECORD_HEAD_BYTES),
-      })
-      if (bytes < CHUNK_BYTES) continue
-      bytes = 0
-      await this.#options.flush()
-    }
-    return bytes
-  }
-
-  async #read(group: LoggedGroup, position: number): Promise<Buffer | undefined> {
-    try {
-      const [record] = await this.#options.loader.readRecords(group, [group.image.runs.at(position)])
-      return record
-    } catch (error) {
-      if (!(error instanceof CordilleraError) || error.code !== 'LOG_DAMAGED') throw error
-      this.#stuckSequence = this.#options.segments.headSequence
-      this.#options.logger.error('log-damaged', { ...error.details, detail: error.message })
-      return undefined
+      await this.#enqueue({ kind: RecordKind.carriedEntries, group, run, payload: record.subarray(RECORD_HEAD_BYTES) })
     }
   }
 
-  #enqueue(record: PendingRecord): number {
+  /** Waits for the disk each time that enough has come together. */
+  async #enqueue(record: PendingRecord): Promise<void> {
+    if (this.#isStopped) throw new CordilleraError('CLOSED')
     this.#options.enqueue(record)
-    return pendingBytes(record)
+    this.#chunkBytes += pendingBytes(record)
+    if (this.#chunkBytes < CHUNK_BYTES) return
+    this.#chunkBytes = 0
+    await this.#options.flush()
   }
 }

@@ -8,6 +8,11 @@ import { RECORD_HEAD_BYTES } from './record.js'
 import type { Run } from './run-table.js'
 import { beginRead, endRead, type SegmentTable } from './segment-table.js'
 
+export interface RunPlace {
+  readonly group: LoggedGroup
+  readonly run: Run
+}
+
 /** Neighbouring records are read together up to this size, with at most this much of others' between two of them. */
 const READ_BYTES_MAX = 1024 * 1024
 const READ_GAP_BYTES_MAX = 32 * 1024
@@ -39,8 +44,7 @@ export class EntryLoader {
     try {
       const last = Math.min(to, group.lastIndex, group.tail.firstIndex - 1)
       if (from <= group.compactedIndex || from > last || this.#cache.findWindow(group, from)) return
-      const runs = selectRuns(group, from, last, bytesMax)
-      const entries = await this.#read(group, runs, from, last, bytesMax)
+      const entries = await this.#read(selectRuns(group, from, last, bytesMax), from, last, bytesMax)
       if (group.changes !== changes || entries.length === 0) return
       let bytes = 0
       for (const entry of entries) bytes += entry.bytes.length + ENTRY_OVERHEAD_BYTES
@@ -56,48 +60,43 @@ export class EntryLoader {
   }
 
   /**
-   * The whole records of the runs, verified, in order; they lie in one segment, close to each other. Empty when the
-   * segment is no longer part of the log. Bytes that cannot be read mark the group as damaged.
+   * The whole record of each run, or, in its place, the error that says why it cannot be trusted; its group is then
+   * marked as damaged. The runs are neighbours in one segment ({@link neighboursEnd}). Empty when the segment is no
+   * longer part of the log.
    */
-  async readRecords(group: LoggedGroup, runs: readonly Run[]): Promise<Buffer[]> {
-    const first = runs[0]!
-    const end = runs[runs.length - 1]!
+  async readRecords(places: readonly RunPlace[]): Promise<(Buffer | CordilleraError)[]> {
+    const first = places[0]!.run
+    const last = places[places.length - 1]!.run
     const segment = this.#segments.tryFind(first.sequence)
     if (!segment) return []
-    const bytes = Buffer.allocUnsafeSlow(end.offset + end.byteLength - first.offset)
+    const bytes = Buffer.allocUnsafeSlow(last.offset + last.byteLength - first.offset)
     beginRead(segment)
     try {
       const length = await segment.file.read(bytes, first.offset)
-      return runs.map((run) => {
-        const start = run.offset - first.offset
-        const record = bytes.subarray(start, start + run.byteLength)
-        const isWhole = start + run.byteLength <= length && crc32(record, run.crcBefore) === run.crcAfter
-        if (!isWhole) throw damageAt(group, run, undefined)
-        return record
+      return places.map((place) => {
+        const start = place.run.offset - first.offset
+        const record = bytes.subarray(start, start + place.run.byteLength)
+        const isRead = start + record.length <= length
+        return isRead && crc32(record, place.run.crcBefore) === place.run.crcAfter ? record : damageAt(place, undefined)
       })
     } catch (error) {
-      throw error instanceof CordilleraError ? error : damageAt(group, first, error)
+      return places.map((place) => damageAt(place, error))
     } finally {
       endRead(segment)
     }
   }
 
-  async #read(
-    group: LoggedGroup,
-    runs: readonly Run[],
-    from: LogIndex,
-    to: LogIndex,
-    bytesMax: number,
-  ): Promise<Entry[]> {
+  async #read(places: readonly RunPlace[], from: LogIndex, to: LogIndex, bytesMax: number): Promise<Entry[]> {
     const entries: Entry[] = []
     let bytes = 0
-    for (let start = 0; start < runs.length; ) {
-      const end = neighboursEnd(runs, start)
-      const records = await this.readRecords(group, runs.slice(start, end))
+    for (let start = 0; start < places.length; ) {
+      const end = neighboursEnd(places, start)
+      const records = await this.readRecords(places.slice(start, end))
       if (records.length === 0) return entries
       for (let i = 0; i < records.length; i++) {
-        const run = runs[start + i]!
+        const { run } = places[start + i]!
         const record = records[i]!
+        if (record instanceof CordilleraError) throw record
         for (let at = RECORD_HEAD_BYTES; at < record.length; ) {
           const entry = decodeEntry(record, at)
           at += entry.bytes.length
@@ -115,25 +114,26 @@ export class EntryLoader {
 }
 
 /** The runs from `from` to `to` until their bytes pass `bytesMax`. */
-function selectRuns(group: LoggedGroup, from: LogIndex, to: LogIndex, bytesMax: number): Run[] {
+function selectRuns(group: LoggedGroup, from: LogIndex, to: LogIndex, bytesMax: number): RunPlace[] {
   const { runs } = group.image
-  const selected: Run[] = []
+  const selected: RunPlace[] = []
   let bytes = 0
   for (let position = runs.find(from); position >= 0 && position < runs.count && bytes < bytesMax; position++) {
     const run = runs.at(position)
     if (run.from > to) break
-    selected.push(run)
+    selected.push({ group, run })
     bytes += run.byteLength
   }
   return selected
 }
 
-function neighboursEnd(runs: readonly Run[], start: number): number {
-  const first = runs[start]!
+/** The place behind those that are read together with the one at `start`. All lie in order. */
+export function neighboursEnd(places: readonly RunPlace[], start: number): number {
+  const first = places[start]!.run
   let end = start + 1
-  for (; end < runs.length; end++) {
-    const before = runs[end - 1]!
-    const run = runs[end]!
+  for (; end < places.length; end++) {
+    const before = places[end - 1]!.run
+    const { run } = places[end]!
     const gap = run.offset - (before.offset + before.byteLength)
     if (run.sequence !== first.sequence || gap < 0 || gap > READ_GAP_BYTES_MAX) break
     if (run.offset + run.byteLength - first.offset > READ_BYTES_MAX) break
@@ -141,7 +141,7 @@ function neighboursEnd(runs: readonly Run[], start: number): number {
   return end
 }
 
-function damageAt(group: LoggedGroup, run: Run, cause: unknown): CordilleraError {
+function damageAt({ group, run }: RunPlace, cause: unknown): CordilleraError {
   group.onDamageFound()
   return new CordilleraError('LOG_DAMAGED', {
     detail: `entries of replica ${group.replicaId} cannot be read back from the log`,

@@ -24,11 +24,16 @@ describe('group commit', () => {
     const { disk, log, clock } = await openFixture({ syncObserver: (sample) => samples.push(sample) })
     await clock.drain(40)
     const groups = Array.from({ length: 16 }, (_, i) => log.createGroup(i + 1))
+    for (const index of [1, 2]) {
+      for (const group of groups) group.append([entry(index, 1)], undefined)
+      await clock.run(log.flush())
+    }
+    await clock.drain(60)
     samples.length = 0
     const before = disk.counts.sync
     let appends = 0
     disk.stallSyncs()
-    groups[0]!.append([entry(1, 1)], undefined)
+    groups[0]!.append([entry(3, 1)], undefined)
     const first = log.flush()
     await undefined
     await undefined

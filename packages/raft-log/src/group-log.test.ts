@@ -48,6 +48,25 @@ describe('a group’s log', () => {
     }
   })
 
+  it('keeps a replacement pinned while only what it replaced has become durable', async () => {
+    const { log, clock } = await openFixture({ cacheBytesMax: 1, batchBytesMax: 1000 })
+    await clock.drain(40)
+    const group = log.createGroup(1)
+    group.append(entries(1, 10, 1, 200), undefined)
+    group.append(entries(5, 6, 2, 200), undefined)
+    const { syncs } = log.stats
+    const flush = log.flush()
+    while (log.stats.syncs === syncs) {
+      for (let i = 0; i < 60; i++) await undefined
+      clock.step()
+    }
+    for (let i = 0; i < 60; i++) await undefined
+    expect(terms(group.entries(5, 6, 1e6)!)).toBe('5@2 6@2')
+    await clock.run(flush)
+    expect(log.stats.syncs).toBeGreaterThan(syncs + 1)
+    expect(group.entries(5, 6, 1e6)).toBeUndefined()
+  })
+
   it('loads for many groups at once, each keeping its entries until it had a turn to read them', async () => {
     const first = await openFixture({ cacheBytesMax: 32 * 1024 })
     for (let id = 1; id <= 50; id++) first.log.createGroup(id).append(entries(1, 20, 1, 500), undefined)

@@ -20,7 +20,7 @@ export interface GroupLog extends LogReader {
   readonly damaged: boolean
   /**
    * Enqueues hard state and entries. The entries are contiguous; the first one's index is at most `lastIndex + 1` and
-   * above `compactedIndex`, and replaces what is there and behind it. Their bytes must never change.
+   * above `compactedIndex`, and replaces what is there and behind it. Neither the array nor their bytes ever change.
    */
   append(entries: readonly Entry[], hardState: HardState | undefined): void
   /** Entries up to `index` may be forgotten; the term at `index` is kept. Only for what the state durably holds. */

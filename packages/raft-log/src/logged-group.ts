@@ -105,7 +105,6 @@ export class LoggedGroup implements GroupLog {
     cache.touch(this.tail)
     this.tail.pinnedFrom = Math.min(this.tail.pinnedFrom, first.index)
     this.lastIndex = first.index + entries.length - 1
-    cache.evict()
   }
 
   compactTo(index: LogIndex): void {

@@ -133,18 +133,22 @@ export class MemoryDisk implements Disk {
   }
 
   /**
-   * Loses power, or the process (`keep: 'all'`). Of each file's unsynced sectors, writes under way included, chance
+   * Loses power, or the process alone (`keep: 'all'`: nothing is lost, and nothing has become durable). Of each file's unsynced sectors, writes under way included, chance
    * keeps none, all, those written up to a point, or any subset; of the unsynced changes of names it keeps those up to a point. Faults and stalls end.
    */
   crash(options: { readonly keep: CrashKeeps }): void {
     const { keep } = options
-    const changes = keep === 'all' ? this.#changes.length : keep === 'none' ? 0 : keep.below(this.#changes.length + 1)
-    for (const { apply } of this.#changes.slice(0, changes)) apply(this.#durableNames)
-    this.#changes = []
     if (keep !== 'none') for (const { file, bytes, position } of this.#writesUnderWay) file.write(bytes, position)
     this.#writesUnderWay.clear()
-    for (const file of new Set(this.#durableNames.values())) file.crash(keep)
-    this.#names = new Map(this.#durableNames)
+    if (keep === 'all') {
+      for (const file of this.#names.values()) file.abandonSyncs()
+    } else {
+      const changes = keep === 'none' ? 0 : keep.below(this.#changes.length + 1)
+      for (const { apply } of this.#changes.slice(0, changes)) apply(this.#durableNames)
+      this.#changes = []
+      for (const file of new Set(this.#durableNames.values())) file.crash(keep)
+      this.#names = new Map(this.#durableNames)
+    }
     this.#stalled = undefined
     this.#faults.length = 0
     this.#life++

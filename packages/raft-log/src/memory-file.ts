@@ -77,16 +77,17 @@ export class MemoryFile {
     this.#syncs.delete(sync)
   }
 
-  crash(keep: 'all' | 'none' | Random): void {
+  /** The process died, the kernel did not: reads see what they saw, and what was being synced is not durable yet. */
+  abandonSyncs(): void {
+    for (const sync of this.#syncs) for (const sector of sync.sectors.keys()) this.#unsynced.add(sector)
+    this.#syncs.clear()
+  }
+
+  crash(keep: 'none' | Random): void {
     const pending = new Map<number, Buffer>()
     for (const sync of this.#syncs) for (const [sector, bytes] of sync.sectors) pending.set(sector, bytes)
     for (const sector of this.#unsynced) pending.set(sector, this.#sector(sector))
-    if (keep === 'all') {
-      this.#durable = clonePages(this.#current)
-      this.#durableSize = this.#size
-    } else if (keep !== 'none') {
-      this.#keepSome(pending, keep)
-    }
+    if (keep !== 'none') this.#keepSome(pending, keep)
     this.#current = clonePages(this.#durable)
     this.#size = this.#durableSize
     this.#unsynced = new Set()

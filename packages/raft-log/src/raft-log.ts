@@ -13,7 +13,7 @@ import { RecordKind } from './record.js'
 import { type Recovered, recover } from './recovery.js'
 import { SEGMENT_HEADER_BYTES } from './segment-format.js'
 import { SegmentShelf } from './segment-shelf.js'
-import type { SegmentTable } from './segment-table.js'
+import { closeUnread, type SegmentTable } from './segment-table.js'
 
 export interface RaftLogOptions {
   readonly disk: Disk
@@ -165,6 +165,7 @@ export class RaftLog {
       segmentBytes,
       enqueue: this.#services.enqueue,
       flush: () => this.#commit.flush(),
+      onFailure: (error) => this.#commit.fail(error),
     })
   }
 
@@ -239,11 +240,11 @@ export class RaftLog {
 
   async #close(): Promise<void> {
     try {
+      await this.#carry.stop()
       await this.#commit.close()
     } finally {
-      await this.#carry.settled()
       await this.#shelf.close()
-      for (const segment of this.#segments) await segment.file.close()
+      for (const segment of this.#segments) await closeUnread(segment)
     }
   }
 

@@ -2,10 +2,14 @@ import { Buffer } from 'node:buffer'
 import { crc32 } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { BatchKind, batchHeaderBytes, bodySeed, tryReadBatchHeader, writeBatchHeader } from './batch-header.js'
+import type { DiskFile } from './disk.js'
 import { entries, entry, type Fixture, openCopy, openFixture, readAll, terms } from './log-fixture.js'
 import type { MemoryDisk } from './memory-disk.js'
-import { RECORD_HEAD_BYTES, RecordKind, writeRecordHead } from './record.js'
+import { RaftLog } from './raft-log.js'
+import { RECORD_HEAD_BYTES, RecordKind, writeIntegers, writeRecordHead } from './record.js'
+import { Replay } from './replay.js'
 import { encodeSegmentHeader, roundUpToSector, SECTOR_BYTES, tryDecodeSegmentHeader } from './segment-format.js'
+import { newSegment, SegmentTable } from './segment-table.js'
 import { walkSegment } from './segment-walk.js'
 
 /**
@@ -30,7 +34,7 @@ function batchesOf(disk: MemoryDisk): Batch[] {
     const sequence = tryDecodeSegmentHeader(bytes)
     if (sequence === undefined) continue
     for (const step of walkSegment(bytes, sequence, undefined)) {
-      if (step.kind === 'batch') found.push({ name, sequence, at: step.at, number: step.number, ...step.summary })
+      if (step.kind === 'batch') found.push({ ...step.summary, name, at: step.at, number: step.number })
     }
   }
   return found.sort((a, b) => a.number - b.number)
@@ -248,10 +252,71 @@ describe('recovery', () => {
     log.append([entry(3, 2)], undefined)
     await expect(fixture.clock.run(fixture.log.flush())).rejects.toMatchObject({ code: 'DISK_FAILED' })
     fixture.disk.crash({ keep: 'all' })
-    const reopened = await openCopy(fixture)
-    expect(await logsOf(reopened)).toEqual({ ...WHOLE, 3: '1@2 2@2 3@2' })
-    reopened.disk.crash({ keep: 'none' })
-    expect(await logsOf(await openCopy(reopened))).toEqual({ ...WHOLE, 3: '1@2 2@2 3@2' })
+    fixture.log = await fixture.clock.run(RaftLog.open(fixture.options))
+    expect(await logsOf(fixture)).toEqual({ ...WHOLE, 3: '1@2 2@2 3@2' })
+    fixture.disk.crash({ keep: 'none' })
+    fixture.log = await fixture.clock.run(RaftLog.open(fixture.options))
+    expect(await logsOf(fixture)).toEqual({ ...WHOLE, 3: '1@2 2@2 3@2' })
+  })
+
+  it('ignores a whole batch whose number is not the next one: what a torn batch left behind', async () => {
+    const { fixture, batches } = await openWithBatches()
+    const last = batches[3]!
+    const copy = await openCopy(fixture, (disk) => {
+      disk.overwrite(last.name, last.at + last.byteLength, makeBatch(last.sequence, last.number, 1, 6))
+    })
+    expect(await logsOf(copy)).toEqual(WHOLE)
+  })
+
+  it('needs no segment that is gone when the last batch is bad', async () => {
+    const fixture = await openFixture()
+    const group = fixture.log.createGroup(1)
+    for (let round = 0; round < 60; round++) {
+      group.append(entries(group.lastIndex + 1, group.lastIndex + 4, 1, 4000), undefined)
+      group.compactTo(group.lastIndex)
+      await fixture.clock.run(fixture.log.flush())
+      await fixture.clock.drain(3)
+      const last = batchesOf(fixture.disk).at(-1)!
+      const copy = await openCopy(fixture, (disk) => disk.flipBit(last.name, last.at + 20, 1))
+      expect(copy.log.hasUnattributedDamage).toBe(false)
+    }
+    expect(fixture.log.stats.recycledSegments).toBeGreaterThan(5)
+  })
+})
+
+describe('replay', () => {
+  const STATE = {
+    hardState: { term: 3, vote: 1, commitIndex: 2 },
+    compactedIndex: 2,
+    compactedTerm: 1,
+    flushedIndex: 2,
+  }
+
+  function replayState(lastIndex: number, beginWith: (replay: Replay) => void = () => {}): Replay {
+    const segments = new SegmentTable()
+    segments.push(newSegment(1, 1, undefined as unknown as DiskFile, 0))
+    const replay = new Replay(segments)
+    beginWith(replay)
+    const body = Buffer.alloc(512)
+    const { term, vote, commitIndex } = STATE.hardState
+    const at = writeRecordHead(body, 80, RecordKind.carriedState, 64, 5)
+    writeIntegers(body, at, term, vote, commitIndex, 2, 1, 2, lastIndex, 0)
+    const summary = { sequence: 1, headerBytes: 80, byteLength: 512, bodyCrc: 0, kind: BatchKind.data, groups: [5] }
+    replay.replayBatch(body, 0, summary, 9)
+    replay.finish()
+    return replay
+  }
+
+  it('takes a carried state for all that there is of an idle group', () => {
+    expect(replayState(2).images.get(5)).toMatchObject({ ...STATE, damaged: false, lastIndex: 2 })
+  })
+
+  it('notices that a log ends before a carried state says it did', () => {
+    expect(replayState(3).images.get(5)!.damaged).toBe(true)
+  })
+
+  it('does not trust a group that it meets only behind damage that cannot be attributed', () => {
+    expect(replayState(2, (replay) => replay.onDamage(undefined)).images.get(5)!.damaged).toBe(true)
   })
 })
 

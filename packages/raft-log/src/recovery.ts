@@ -4,7 +4,7 @@ import { BatchKind, type BatchSummary, tryReadBatchHeader } from './batch-header
 import type { Disk } from './disk.js'
 import type { GroupImage } from './group-image.js'
 import { Replay } from './replay.js'
-import { openSegmentFiles, readWhole, type SegmentFile } from './segment-files.js'
+import { openSegmentFiles, type SegmentFile, WholeReader } from './segment-files.js'
 import { SEGMENT_HEADER_BYTES } from './segment-format.js'
 import { newSegment, SegmentTable } from './segment-table.js'
 import { type WalkEnd, type WalkStep, walkSegment } from './segment-walk.js'
@@ -36,15 +36,16 @@ export interface Recovered {
  * format of another version.
  */
 export async function recover(disk: Disk, logger: Logger): Promise<Recovered> {
-  const files = await openSegmentFiles(disk)
-  const newest = await findNewest(files)
+  const reader = new WholeReader()
+  const files = await openSegmentFiles(disk, reader)
+  const newest = await findNewest(files, reader)
   if (!newest) return nothing(files)
   const inLog = new Map<number, SegmentFile>()
   for (const [sequence, file] of newest.bySequence) {
     if (sequence >= newest.headSequence && sequence <= newest.lastSequence) inLog.set(sequence, file)
   }
   const spares = files.filter((file) => inLog.get(file.sequence ?? 0) !== file)
-  const reading = new LogReading(inLog, logger)
+  const reading = new LogReading(inLog, reader, logger)
   for (let sequence = newest.headSequence; sequence <= newest.lastSequence; sequence++) await reading.read(sequence)
   return reading.finish(newest.lastSequence, spares)
 }
@@ -74,13 +75,13 @@ interface Newest {
   readonly lastSequence: number
 }
 
-async function findNewest(files: readonly SegmentFile[]): Promise<Newest | undefined> {
+async function findNewest(files: readonly SegmentFile[], reader: WholeReader): Promise<Newest | undefined> {
   const bySequence = new Map<number, SegmentFile>()
   const newestFirst = files.filter((file) => file.sequence !== undefined).sort((a, b) => b.sequence! - a.sequence!)
   for (const file of newestFirst) if (!bySequence.has(file.sequence!)) bySequence.set(file.sequence!, file)
   for (const file of newestFirst) {
     const sequence = file.sequence!
-    const walk = walkSegment(await readWhole(file), sequence, undefined)
+    const walk = walkSegment(await reader.read(file), sequence, undefined)
     let headSequence: number | undefined
     let step = walk.next()
     for (; !step.done; step = walk.next()) headSequence = step.value.headSequence ?? headSequence
@@ -96,12 +97,14 @@ class LogReading {
   readonly #files: ReadonlyMap<number, SegmentFile>
   readonly #segments = new SegmentTable()
   readonly #replay = new Replay(this.#segments)
+  readonly #reader: WholeReader
   readonly #logger: Logger
   #end: WalkEnd = { at: SEGMENT_HEADER_BYTES, nextNumber: undefined, isEnded: true }
   #last: { file: SegmentFile; step: WalkStep } | undefined
 
-  constructor(files: ReadonlyMap<number, SegmentFile>, logger: Logger) {
+  constructor(files: ReadonlyMap<number, SegmentFile>, reader: WholeReader, logger: Logger) {
     this.#files = files
+    this.#reader = reader
     this.#logger = logger
   }
 
@@ -113,7 +116,7 @@ class LogReading {
       return
     }
     this.#segments.push(newSegment(sequence, file.slot, file.file, file.bytes))
-    const bytes = await readWhole(file)
+    const bytes = await this.#reader.read(file)
     if (!this.#end.isEnded) this.#endPrevious(sequence, bytes)
     const walk = walkSegment(bytes, sequence, this.#end.nextNumber)
     let next = walk.next()

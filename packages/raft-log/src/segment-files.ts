@@ -17,7 +17,7 @@ export interface SegmentFile {
 const FILE_BYTES_MAX = 1024 * 1024 * 1024
 
 /** Opens every file whose name is that of a segment. Other files of the directory are left alone. */
-export async function openSegmentFiles(disk: Disk): Promise<SegmentFile[]> {
+export async function openSegmentFiles(disk: Disk, reader: WholeReader): Promise<SegmentFile[]> {
   const files: SegmentFile[] = []
   for (const name of (await disk.list()).sort()) {
     const slot = segmentSlot(name)
@@ -30,13 +30,19 @@ export async function openSegmentFiles(disk: Disk): Promise<SegmentFile[]> {
     const found = { slot, file, bytes }
     const header = Buffer.alloc(Math.min(bytes, SEGMENT_HEADER_BYTES))
     await file.read(header, 0)
-    files.push({ ...found, sequence: tryDecodeSegmentHeader(header) ?? highestSequence(await readWhole(found)) })
+    files.push({ ...found, sequence: tryDecodeSegmentHeader(header) ?? highestSequence(await reader.read(found)) })
   }
   return files
 }
 
-export async function readWhole(file: { readonly file: DiskFile; readonly bytes: number }): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafeSlow(file.bytes)
-  const length = await file.file.read(bytes, 0)
-  return bytes.subarray(0, length)
+/** Reads files whole, one at a time, into one buffer. */
+export class WholeReader {
+  #buffer: Buffer = Buffer.alloc(0)
+
+  /** The bytes are valid until the next call. */
+  async read(file: { readonly file: DiskFile; readonly bytes: number }): Promise<Buffer> {
+    if (this.#buffer.length < file.bytes) this.#buffer = Buffer.allocUnsafeSlow(file.bytes)
+    const length = await file.file.read(this.#buffer.subarray(0, file.bytes), 0)
+    return this.#buffer.subarray(0, length)
+  }
 }

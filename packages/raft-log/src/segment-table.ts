@@ -121,3 +121,13 @@ export function endRead(segment: Segment): void {
   segment.readers--
   if (segment.readers === 0) segment.onUnread?.()
 }
+
+/** Closes the file once its reads are done. */
+export async function closeUnread(segment: Segment): Promise<void> {
+  if (segment.readers > 0) {
+    await new Promise<void>((resolve) => {
+      segment.onUnread = resolve
+    })
+  }
+  await segment.file.close()
+}

@@ -31,6 +31,9 @@ import { type WaitingRead, WaitingReads } from './waiting-reads.js'
  * exactly once. Nothing is served to a reader before leadership was confirmed by a round begun after the request.
  */
 
+/** Values in one reply to a read; well below the limit of a frame. */
+const VALUES_BYTES_MAX = 4 << 20
+
 /** What a replica asks of its host. */
 export interface ReplicaHost {
   /** False when the message is surely lost. */
@@ -272,11 +275,16 @@ export class Replica {
     }
   }
 
+  /** At least one value; then as many as fit in a reply. The reader asks again for the rest. */
   #readValues(request: ReadRequest): RangeReply {
     const values: (VersionedValue | undefined)[] = []
+    let bytes = 0
     for (const key of request.keys) {
       if (!spanContains(this.descriptor, key)) return this.#refused('epoch-mismatch')
-      values.push(this.#store.get(key))
+      const value = this.#store.get(key)
+      bytes += value?.value.length ?? 0
+      if (bytes > VALUES_BYTES_MAX && values.length > 0) break
+      values.push(value)
     }
     return { kind: 'values', values }
   }

@@ -122,7 +122,11 @@ export class Replicas implements ReplicaHost {
   /** Ranges whose replica here must not take part, with the reason. */
   readonly silenced = new Map<RangeId, string>()
 
-  /** Opens every replica of the state database; call once, before any message is delivered. */
+  /**
+   * Opens every replica of the state database; call once, before any message is delivered. Each has a group in the log
+   * from the moment it was made: where that is missing or damaged, the replica stays silent. Throws LOG_DAMAGED where
+   * it is the only one of its range, CORRUPT when the state database is older than the log.
+   */
   constructor(options: ReplicasOptions) {
     this.#options = options
     this.#retention = new LogRetention(options, this.#byRange)
@@ -402,14 +406,24 @@ export class Replicas implements ReplicaHost {
 
   // --- opening ---
 
+  /** Its vote and acknowledgements may be forgotten: it must not take part until it is replaced under a new id. */
+  #silence(descriptor: Descriptor, reason: 'log-damaged' | 'log-missing'): void {
+    const { rangeId } = descriptor
+    if (descriptor.replicas.length === 1) {
+      throw new CordilleraError('LOG_DAMAGED', {
+        detail: `the log of range ${rangeId} is damaged or gone, and there is no other replica to repair it from`,
+      })
+    }
+    this.silenced.set(rangeId, reason)
+    this.#options.logger.error('replica-silenced', { rangeId, reason })
+  }
+
   #openReplica(state: ReplicaState): void {
-    const { log, random, limits, logger } = this.#options
+    const { log, random, limits } = this.#options
     const { descriptor, replicaId } = state
-    const group = log.groups.get(replicaId) ?? log.createGroup(replicaId)
-    if (group.damaged) {
-      // Its vote and acknowledgements may be forgotten: it must not take part until it is replaced under a new id.
-      this.silenced.set(descriptor.rangeId, 'log-damaged')
-      logger.error('replica-silenced', { rangeId: descriptor.rangeId, replicaId, reason: 'log-damaged' })
+    const group = log.groups.get(replicaId)
+    if (group === undefined || group.damaged) {
+      this.#silence(descriptor, group === undefined ? 'log-missing' : 'log-damaged')
       return
     }
     if (group.recoveredFlushedIndex > state.appliedIndex) {

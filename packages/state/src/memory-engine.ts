@@ -7,7 +7,7 @@ import type { EngineBatch, EngineIterator, EngineSnapshot, StateEngine } from '.
  * A {@link StateEngine} in memory, for tests and simulation: sorted, deterministic, and able to crash.
  *
  * A batch becomes visible one turn of the clock after `write()` and durable, resolving, `writeDelayMs` (or one more
- * turn) later, as a real one does: what is visible may still be lost. {@link crash} and {@link reopen} return a new
+ * turn) later, as a real one does: what is visible may still be lost. Iterators take a turn a step. {@link crash} and {@link reopen} return a new
  * engine over what was durable and leave this one behind: it refuses reads, and its writes never come to an end.
  */
 export class MemoryEngine implements StateEngine {
@@ -67,7 +67,7 @@ export class MemoryEngine implements StateEngine {
     const table = this.#visible
     let open = true
     return {
-      iterate: (span) => new TableIterator(table, span),
+      iterate: (span) => new TableIterator(table, span, (step) => this.#nextTurn(step)),
       close: async () => {
         if (open) this.#openSnapshots--
         open = false
@@ -131,6 +131,16 @@ export class MemoryEngine implements StateEngine {
     return engine
   }
 
+  /** The result of `step`, a turn later; a rejection once the engine is closed, never anything once it is dead. */
+  #nextTurn<T>(step: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#clock.defer(() => {
+        if (this.#status === 'open') resolve(step())
+        else if (this.#status === 'closed') reject(closed())
+      })
+    })
+  }
+
   #assertOpen(): void {
     if (this.#status !== 'open') throw closed()
   }
@@ -170,20 +180,34 @@ function merged(table: Table, writes: ReadonlyMap<Key, Uint8Array | undefined>):
   return { keys, values }
 }
 
+type NextTurn = <T>(step: () => T) => Promise<T>
+
 class TableIterator implements EngineIterator {
   readonly #table: Table
   readonly #reverse: boolean
+  readonly #nextTurn: NextTurn
   #from: number
   #to: number
 
-  constructor(table: Table, span: { readonly start: Key; readonly end: Key | null; readonly reverse: boolean }) {
+  constructor(
+    table: Table,
+    span: { readonly start: Key; readonly end: Key | null; readonly reverse: boolean },
+    nextTurn: NextTurn,
+  ) {
     this.#table = table
+    this.#nextTurn = nextTurn
     this.#reverse = span.reverse
     this.#from = lowerBound(table.keys, span.start)
     this.#to = span.end === null ? table.keys.length : lowerBound(table.keys, span.end)
   }
 
-  async next(count: number): Promise<readonly (readonly [Key, Uint8Array])[]> {
+  next(count: number): Promise<readonly (readonly [Key, Uint8Array])[]> {
+    return this.#nextTurn(() => this.#take(count))
+  }
+
+  async close(): Promise<void> {}
+
+  #take(count: number): (readonly [Key, Uint8Array])[] {
     const { keys, values } = this.#table
     const entries: (readonly [Key, Uint8Array])[] = []
     while (entries.length < count && this.#from < this.#to) {
@@ -192,6 +216,4 @@ class TableIterator implements EngineIterator {
     }
     return entries
   }
-
-  async close(): Promise<void> {}
 }

@@ -222,6 +222,36 @@ describe('a flush', () => {
     expect(bench.get('b')).toBe('flushed')
   })
 
+  it('that fails takes with it what waits behind it', async () => {
+    const bench = await Bench.start(10)
+    bench.apply(1, { b: 'x' })
+    const flush = bench.store.flush()
+    const created = bench.store.createReplica(descriptor(3, '', 'a'), 3, { index: 0, term: 0 })
+    bench.engine.failWrites(new Error('EIO'))
+    await expect(bench.clock.until(flush)).rejects.toMatchObject({ code: 'DISK_FAILED' })
+    bench.engine.failWrites(undefined)
+    await expect(bench.clock.until(created)).rejects.toMatchObject({ code: 'DISK_FAILED' })
+    await bench.crash()
+    expect([...bench.store.replicas.keys()]).toEqual([1, 2])
+  })
+
+  it('is due by what was applied, overwritten or deleted or not', async () => {
+    const bench = await Bench.start()
+    const { engine, clock } = bench
+    bench.store = await clock.until(StateStore.open({ engine, clock, logger: silentLogger, flushBytes: 10_000 }))
+    let before = 0
+    for (let i = 0; !bench.store.flushDue; i++) {
+      expect(i).toBeLessThan(120)
+      bench.apply(1, { b: i % 2 === 0 ? 'x' : null })
+      expect(bench.store.unflushedBytes).toBeGreaterThan(before)
+      before = bench.store.unflushedBytes
+    }
+    expect(before).toBeGreaterThanOrEqual(10_000)
+    await bench.flush()
+    expect(bench.store.unflushedBytes).toBe(0)
+    expect(bench.store.flushDue).toBe(false)
+  })
+
   it('writes a key once, however often it was written', async () => {
     const bench = await Bench.start()
     for (let i = 0; i < 50; i++) bench.apply(1, { b: `${i}`, c: i % 2 === 0 ? 'x' : null })
@@ -421,6 +451,16 @@ describe('closing', () => {
     bench.engine = bench.engine.reopen()
     await bench.open()
     expect(bench.get('b')).toBe('x')
+  })
+
+  it('waits for the scans that are under way', async () => {
+    const bench = await Bench.start()
+    for (let i = 0; i < 3500; i++) bench.apply(1, { [`b${i}`]: 'x' })
+    await bench.flush()
+    const scan = bench.store.scan({ ...everything, limit: 10_000 })
+    await bench.clock.until(bench.store.close())
+    expect((await scan).entries).toHaveLength(3500)
+    expect(bench.engine.openSnapshots).toBe(0)
   })
 
   it('closes the engine although the last flush fails', async () => {

@@ -1,91 +1,161 @@
-import { CordilleraError, type Incarnation, type NodeId } from '@cordillera/base'
-import { type NodeIdentity, PROTOCOL_VERSION } from '@cordillera/wire'
+import { Buffer } from 'node:buffer'
+import { ByteReader, ByteWriter, CordilleraError, type ErrorCode, errorKinds, type Incarnation, type NodeId } from '@cordillera/base'
 
 /**
- * The handshake's messages: JSON, small, checked before anything else is decoded. The dialler says hello, the other
- * side answers with its own hello (and takes frames from then on) or says why not and closes.
+ * The messages of a handshake, one a WebSocket message, `u8 type` first:
+ *
+ * - hello: `u32 magic, u32 protocolVersion`, then `u8 role, u8 hasSecret, 16 bytes nonce, text clusterId, nodeId,
+ *   incarnation, expectedNodeId, losses`. What follows the version is read only when the version is ours.
+ * - proof and welcome: 32 bytes of HMAC, or none when there is no secret.
+ * - refusal: `u32 magic, text reason, text detail`. This one and the beginning of a hello never change.
+ *
+ * A guest then sends `question: bytes` and gets `answer: bytes` or `failure: text code, text detail`; between nodes
+ * frames follow. Everything malformed is `CORRUPT`.
  */
-export type Hello =
-  | ({ readonly role: 'node' } & NodeIdentity)
-  /** Asks one question outside of the mesh. */
-  | { readonly role: 'guest' }
+export const MessageType = { hello: 1, proof: 2, welcome: 3, refusal: 4, question: 5, answer: 6, failure: 7 } as const
+
+export const MAGIC = 0x4c_44_52_43
+export const NONCE_BYTES = 16
+/** No message of a handshake is larger. */
+export const HANDSHAKE_BYTES_MAX = 1024
+const CLUSTER_ID_BYTES_MAX = 64
+const DETAIL_CHARS_MAX = 200
+const DETAIL_BYTES_MAX = 4 * DETAIL_CHARS_MAX
+
+/** Who connects. `client` is reserved: nobody is one yet. */
+const roles = ['node', 'guest', 'client'] as const
+export type Role = (typeof roles)[number]
+
+export interface Hello {
+  readonly protocolVersion: number
+  readonly role: Role
+  readonly hasSecret: boolean
+  readonly nonce: Uint8Array
+  /** Empty, like the ids 0, for a guest and for a node that has no identity yet. */
+  readonly clusterId: string
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  /** Who the sender means to talk to; 0 for anyone. */
+  readonly expectedNodeId: NodeId
+  /** How many connections to this peer the sender has lost since it started: tells a race from a second try. */
+  readonly losses: number
+}
+
+export type RefusalReason =
+  | 'protocol-version'
+  | 'role'
+  | 'secret'
+  | 'not-ready'
+  | 'cluster'
+  | 'self'
+  | 'wrong-node'
+  | 'stale-incarnation'
+  | 'duplicate'
+  | 'overloaded'
+  | 'closing'
 
 export interface Refusal {
-  readonly reason: RefusalReason
+  readonly reason: RefusalReason | string
   readonly detail: string
 }
 
-/** `duplicate`: there is a better connection between the two; the others say that none can be. */
-export type RefusalReason = 'malformed' | 'version' | 'cluster' | 'identity' | 'stale' | 'duplicate' | 'not-ready'
-
-export const HELLO_BYTES_MAX = 4096
-const MAGIC = 'cordillera'
-
-export function encodeHello(hello: Hello): string {
-  return JSON.stringify({ magic: MAGIC, version: PROTOCOL_VERSION, ...hello })
+export function encodeHello(hello: Hello): Buffer {
+  return new ByteWriter(128)
+    .u8(MessageType.hello)
+    .u32(MAGIC)
+    .u32(hello.protocolVersion)
+    .u8(roles.indexOf(hello.role))
+    .u8(hello.hasSecret ? 1 : 0)
+    .raw(hello.nonce)
+    .text(hello.clusterId)
+    .varint(hello.nodeId)
+    .varint(hello.incarnation)
+    .varint(hello.expectedNodeId)
+    .varint(hello.losses)
+    .take()
 }
 
-export function encodeRefusal(refusal: Refusal): string {
-  return JSON.stringify({ magic: MAGIC, version: PROTOCOL_VERSION, refused: refusal.reason, detail: refusal.detail })
-}
+/** A hello of another version has nothing but its version. */
+export type DecodedHello = Hello | { readonly protocolVersion: number; readonly role: undefined }
 
-/** What the other side said; a refusal of our own when it cannot be understood. */
-export function decodeHello(text: string): Hello | { readonly role: 'refused'; readonly refusal: Refusal } {
-  const said = tryParse(text)
-  if (said === undefined || said.magic !== MAGIC) return refused('malformed', 'it does not speak this protocol')
-  if (said.version !== PROTOCOL_VERSION) {
-    return refused('version', `it speaks version ${String(said.version)}, this node ${PROTOCOL_VERSION}`)
+export function decodeHello(bytes: Uint8Array, ownVersion: number): DecodedHello {
+  const reader = begin(bytes, MessageType.hello)
+  if (reader.u32() !== MAGIC) throw malformed('another magic')
+  const protocolVersion = reader.u32()
+  if (protocolVersion !== ownVersion) return { protocolVersion, role: undefined }
+  const role = roles[reader.u8()]
+  const hasSecret = reader.u8()
+  if (role === undefined || hasSecret > 1) throw malformed('an unknown role or flag')
+  const hello = {
+    protocolVersion,
+    role,
+    hasSecret: hasSecret === 1,
+    nonce: Buffer.from(reader.raw(NONCE_BYTES)),
+    clusterId: reader.text(CLUSTER_ID_BYTES_MAX),
+    nodeId: reader.varint(),
+    incarnation: reader.varint(),
+    expectedNodeId: reader.varint(),
+    losses: reader.varint(),
   }
-  if (typeof said.refused === 'string') return refused(said.refused as RefusalReason, String(said.detail))
-  if (said.role === 'guest') return { role: 'guest' }
-  const { clusterId, nodeId, incarnation } = said
-  if (said.role !== 'node' || typeof clusterId !== 'string' || !isCount(nodeId) || !isCount(incarnation)) {
-    return refused('malformed', 'its hello is incomplete')
-  }
-  return { role: 'node', clusterId, nodeId, incarnation }
+  reader.end()
+  return hello
 }
 
-/** Why `self` does not want a connection with `other`; undefined when it does. */
-export function decideRefusal(
-  self: NodeIdentity | undefined,
-  other: NodeIdentity,
-  newestIncarnation: Incarnation,
-  expected: NodeId | undefined,
-): Refusal | undefined {
-  if (self === undefined) return { reason: 'not-ready', detail: 'this node is not a member yet' }
-  if (other.clusterId !== self.clusterId) {
-    return { reason: 'cluster', detail: `this node belongs to cluster ${self.clusterId}, not ${other.clusterId}` }
-  }
-  if (other.nodeId === self.nodeId) return { reason: 'identity', detail: `this is node ${self.nodeId} as well` }
-  if (expected !== undefined && other.nodeId !== expected) {
-    return { reason: 'identity', detail: `node ${expected} was expected, not ${other.nodeId}` }
-  }
-  if (other.incarnation < newestIncarnation) {
-    return { reason: 'stale', detail: `incarnation ${newestIncarnation} of node ${other.nodeId} was already here` }
-  }
-  return undefined
+export function encodeProof(type: 'proof' | 'welcome', mac: Uint8Array): Buffer {
+  return new ByteWriter(64).u8(MessageType[type]).raw(mac).take()
 }
 
-export function handshakeRefused(refusal: Refusal): CordilleraError {
-  return new CordilleraError('HANDSHAKE_REFUSED', {
-    detail: `the connection was refused (${refusal.reason}): ${refusal.detail}`,
-    details: { reason: refusal.reason },
-  })
+export function decodeProof(bytes: Uint8Array, type: 'proof' | 'welcome'): Uint8Array {
+  return begin(bytes, MessageType[type]).raw(bytes.length - 1)
 }
 
-function refused(reason: RefusalReason, detail: string): { role: 'refused'; refusal: Refusal } {
-  return { role: 'refused', refusal: { reason, detail: detail.slice(0, 500) } }
+export function encodeRefusal({ reason, detail }: Refusal): Buffer {
+  const short = detail.slice(0, DETAIL_CHARS_MAX)
+  return new ByteWriter(64).u8(MessageType.refusal).u32(MAGIC).text(reason).text(short).take()
 }
 
-function tryParse(text: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
-  } catch {
-    return undefined
-  }
+/** Undefined when the message is no refusal. */
+export function tryDecodeRefusal(bytes: Uint8Array): Refusal | undefined {
+  if (bytes[0] !== MessageType.refusal) return undefined
+  const reader = begin(bytes, MessageType.refusal)
+  if (reader.u32() !== MAGIC) throw malformed('another magic')
+  return { reason: reader.text(64), detail: reader.text(DETAIL_BYTES_MAX) }
 }
 
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 1
+export function encodeQuestion(body: Uint8Array): Buffer {
+  return new ByteWriter(body.length + 1).u8(MessageType.question).raw(body).take()
+}
+
+export function decodeQuestion(bytes: Uint8Array): Uint8Array {
+  return begin(bytes, MessageType.question).raw(bytes.length - 1)
+}
+
+export function encodeAnswer(body: Uint8Array): Buffer {
+  return new ByteWriter(body.length + 1).u8(MessageType.answer).raw(body).take()
+}
+
+export function encodeFailure(error: unknown): Buffer {
+  const isCoded = error instanceof CordilleraError
+  const code = isCoded ? error.code : 'INTERNAL'
+  const detail = isCoded ? error.message : errorKinds.INTERNAL.title
+  return new ByteWriter(64).u8(MessageType.failure).text(code).text(detail.slice(0, 1024)).take()
+}
+
+/** The answer, or throws the error that was sent instead of it. An unknown code becomes `INTERNAL`. */
+export function decodeAnswer(bytes: Uint8Array): Uint8Array {
+  if (bytes[0] !== MessageType.failure) return begin(bytes, MessageType.answer).raw(bytes.length - 1)
+  const reader = begin(bytes, MessageType.failure)
+  const code = reader.text(64)
+  const detail = reader.text(4096)
+  throw new CordilleraError(Object.hasOwn(errorKinds, code) ? (code as ErrorCode) : 'INTERNAL', { detail })
+}
+
+function begin(bytes: Uint8Array, type: number): ByteReader {
+  const reader = new ByteReader(bytes)
+  if (reader.u8() !== type) throw malformed('a message of another type than was due')
+  return reader
+}
+
+function malformed(what: string): CordilleraError {
+  return new CordilleraError('CORRUPT', { detail: `malformed handshake: ${what}` })
 }

@@ -1,4 +1,6 @@
-export * from './peer-links.js'
-export * from './protocol.js'
+export * from './peer-handlers.js'
+export type { PeerLinkLimits } from './peer-link.js'
+export { defaultPeerLinkLimits, PeerLinks, type PeerLinksOptions, type PeerLinksStats } from './peer-links.js'
 export * from './range-call.js'
+export { FRAME_BYTES_MAX, FRAME_ROOM_BYTES, PROTOCOL_VERSION } from './record.js'
 export * from './transport-port.js'

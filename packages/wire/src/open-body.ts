@@ -1,5 +1,5 @@
-import { asBuffer, type ByteReader, CordilleraError } from '@cordillera/base'
-import { Packr, Unpackr } from 'msgpackr'
+import { asBuffer, CordilleraError } from '@cordillera/base'
+import { type Options, Packr, Unpackr } from 'msgpackr'
 import { malformed } from './raft-codec.js'
 
 /**
@@ -12,7 +12,14 @@ import { malformed } from './raft-codec.js'
 export const BODY_BYTES_MAX = 8 * 1024 * 1024
 export const BODY_DEPTH_MAX = 32
 
-const packr = new Packr({ useRecords: false, variableMapSize: true, encodeUndefinedAsNil: true, skipValues: [undefined] })
+/** `skipValues` is not in the type declarations of msgpackr 2. */
+const packing: Options & { readonly skipValues: readonly unknown[] } = {
+  useRecords: false,
+  variableMapSize: true,
+  encodeUndefinedAsNil: true,
+  skipValues: [undefined],
+}
+const packr = new Packr(packing)
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
 
 /** Throws `BAD_REQUEST` for what does not fit the bounds or is no plain data. The result is the caller's. */
@@ -34,11 +41,6 @@ export function decodeBody(bytes: Uint8Array): unknown {
   } catch (cause) {
     throw new CordilleraError('CORRUPT', { detail: 'malformed body', cause })
   }
-}
-
-/** Reads a body of the length that precedes it. Throws `CORRUPT`. */
-export function readBody(reader: ByteReader): unknown {
-  return decodeBody(reader.bytes(BODY_BYTES_MAX))
 }
 
 /** Throws `CORRUPT` unless `bytes` are exactly one value within the bounds. Allocates nothing. */

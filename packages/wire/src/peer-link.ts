@@ -1,123 +1,302 @@
 import {
-  ByteWriter,
+  assert,
+  type Clock,
   CordilleraError,
-  type ErrorCode,
-  errorKinds,
   type Incarnation,
+  InvariantViolation,
+  type Logger,
   type NodeId,
+  type RangeId,
 } from '@cordillera/base'
-import { AskKind, LinkKind } from './protocol.js'
-import type { RangeReply } from './range-call.js'
+import type { Message } from '@cordillera/raft-core'
+import { writeAnswer, writeAsk, writeAskFailed } from './ask-codec.js'
+import { decodeBody, encodeBody } from './open-body.js'
+import { OutgoingFrames } from './outgoing-frames.js'
+import type { PeerHandlers } from './peer-handlers.js'
+import { PendingAsks } from './pending-asks.js'
+import { type OnReply, PendingCalls } from './pending-calls.js'
+import { writeMessage } from './raft-codec.js'
+import type { RangeReply, RangeRequest } from './range-call.js'
+import { type ReplyShape, replyBytes, writeReply } from './range-reply-codec.js'
+import { requestBytes, writeRequest } from './range-request-codec.js'
+import type { RecordSink } from './read-frame.js'
+import { RECORD_BYTES_MAX, RecordKind } from './record.js'
 
-/**
- * One peer: the frame under construction, what was asked of it and is not yet answered, and whether it answers.
- *
- * *Connected* means that frames can be sent; *up*, that a ping was echoed on this connection lately, so that the link
- * works both ways. Whatever waits for an answer is told once when the connection ends.
- */
-export type OnReply = (reply: RangeReply | undefined) => void
-
-interface Ask {
-  readonly resolve: (value: unknown) => void
-  readonly reject: (error: CordilleraError) => void
+/** Bounds of one link. Counts and bytes are per peer. */
+export interface PeerLinkLimits {
+  /** How often a ping leaves, and after how long without an echo the connection is dropped. */
+  readonly pingIntervalMs: number
+  readonly silentMs: number
+  /** Range requests that wait for their replies. */
+  readonly callsMax: number
+  readonly callBytesMax: number
+  /** Calls of open shape under way, in each direction. */
+  readonly asksMax: number
+  /** Bytes that wait to leave, beyond which reads are answered `overloaded`; at twice this the connection is dropped. */
+  readonly waitingBytesMax: number
 }
 
-/** Pings without an echo after which a link counts as broken. */
-const UNANSWERED_PINGS_MAX = 4
+/** What a link needs of its owner. */
+export interface PeerLinkHost {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly handlers: PeerHandlers
+  readonly limits: PeerLinkLimits
+  /** Something was written: flush this link at the end of the turn. */
+  onDirty(link: PeerLink): void
+  /** The connection is to be dropped, on this turn. */
+  onBroken(link: PeerLink, reason: string): void
+}
 
-export class PeerLink {
-  readonly nodeId: NodeId
-  /** Of the frame that leaves next. */
-  readonly writer = new ByteWriter(64 << 10)
-  /** The frame is in the list of those that leave at the end of the turn. */
-  isQueued = false
-  incarnation: Incarnation = 0
-  state: 'down' | 'connected' | 'up' = 'down'
-  /** Counts connections: an answer belongs to the connection that its question came on. */
-  connection = 0
-  readonly #calls = new Map<number, OnReply>()
-  readonly #asks = new Map<number, Ask>()
-  #nextId = 1
-  #unansweredPings = 0
+const REFUSED_OVERLOADED: RangeReply = { kind: 'refused', reason: 'overloaded', leader: 0, descriptors: [] }
+/** Keys and counts of a record take this much beside the bytes that are counted. */
+const KEY_OVERHEAD_BYTES = 4
 
-  constructor(nodeId: NodeId) {
-    this.nodeId = nodeId
-  }
+/**
+ * One connection to one incarnation of a peer: what waits to leave, what waits for replies, and whether it is alive.
+ *
+ * It is `probing` until a ping of ours was echoed, then `up`, and `closed` for good when the connection is gone. A reply
+ * that is late is dropped with its link: it never reaches another incarnation.
+ */
+export class PeerLink implements RecordSink {
+  readonly node: NodeId
+  readonly incarnation: Incarnation
+  readonly frames: OutgoingFrames
+  readonly calls: PendingCalls
+  readonly asks: PendingAsks
+  readonly #host: PeerLinkHost
+  #state: 'probing' | 'up' | 'closed' = 'probing'
+  #isDirty = false
+  #pingSequence = 0
+  #sinceEchoMs = 0
+  #sincePingMs = 0
+  #servedCalls = 0
+  #servedAsks = 0
 
-  get callsWaiting(): number {
-    return this.#calls.size
-  }
-
-  get asksWaiting(): number {
-    return this.#asks.size
-  }
-
-  onConnected(incarnation: Incarnation): void {
+  constructor(host: PeerLinkHost, node: NodeId, incarnation: Incarnation, send: (frame: Uint8Array) => boolean) {
+    const { limits, clock } = host
+    this.#host = host
+    this.node = node
     this.incarnation = incarnation
-    this.state = 'connected'
-    this.connection++
-    this.#unansweredPings = 0
-    this.writer.clear()
-    this.ping()
+    this.frames = new OutgoingFrames(send)
+    this.calls = new PendingCalls(limits.callsMax, limits.callBytesMax)
+    this.asks = new PendingAsks(clock, limits.asksMax)
+    this.#ping()
   }
 
-  /** Everything that waits for an answer is told that there is none. */
-  onDisconnected(): void {
-    this.state = 'down'
-    this.writer.clear()
-    const calls = [...this.#calls.values()]
-    const asks = [...this.#asks.values()]
-    this.#calls.clear()
-    this.#asks.clear()
-    for (const onReply of calls) onReply(undefined)
-    for (const ask of asks)
-      ask.reject(new CordilleraError('UNAVAILABLE', { detail: `the link to node ${this.nodeId} is down` }))
+  get isUp(): boolean {
+    return this.#state === 'up'
   }
 
-  /** Returns false when too many pings went unanswered. */
-  ping(): boolean {
-    if (this.#unansweredPings >= UNANSWERED_PINGS_MAX) return false
-    this.#unansweredPings++
-    this.writer.u8(LinkKind.ping)
+  get isClosed(): boolean {
+    return this.#state === 'closed'
+  }
+
+  /** Whether more may be written: the link is up and the transport takes frames. */
+  get isWritable(): boolean {
+    return this.#state === 'up' && !this.frames.isBlocked
+  }
+
+  // --- outgoing ---
+
+  sendRaft(rangeId: RangeId, message: Message): void {
+    writeMessage(this.frames.out, rangeId, message)
+    this.#endRecord()
+  }
+
+  /** False: a bound is reached, and nothing was sent. */
+  call(request: RangeRequest, onReply: OnReply): boolean {
+    const items = request.kind === 'read' ? request.keys.length : 0
+    assert(requestBytes(request) + items * KEY_OVERHEAD_BYTES <= RECORD_BYTES_MAX, 'a request fits in a frame')
+    const id = this.calls.tryAdd(request, onReply)
+    if (id === undefined) return false
+    writeRequest(this.frames.out, id, request)
+    this.#endRecord()
     return true
   }
 
-  onPong(): void {
-    this.#unansweredPings = 0
+  ask(method: string, body: unknown, timeoutMs: number): Promise<Uint8Array> {
+    if (this.asks.isFull) return Promise.reject(new CordilleraError('OVERLOADED', { detail: 'too many calls wait' }))
+    const bytes = encodeBody(body)
+    return this.asks.add(timeoutMs, (id) => {
+      writeAsk(this.frames.out, id, method, bytes)
+      this.#endRecord()
+    })
   }
 
-  addCall(onReply: OnReply): number {
-    const id = this.#nextId++
-    this.#calls.set(id, onReply)
-    return id
+  /** Everything written leaves; it stays in order when the transport is full. */
+  flush(): void {
+    this.#isDirty = false
+    if (this.#state !== 'closed') this.frames.flush()
+  }
+
+  /** Time passes: pings, retries, and the verdict that nobody answers, counted in time during which we were running. */
+  tick(elapsedMs: number): void {
+    const { limits } = this.#host
+    this.#sinceEchoMs += elapsedMs
+    this.#sincePingMs += elapsedMs
+    if (this.#sinceEchoMs >= limits.silentMs) {
+      this.#host.onBroken(this, 'silent')
+      return
+    }
+    if (this.frames.isBlocked) this.frames.retry()
+    if (this.#sincePingMs >= limits.pingIntervalMs) this.#ping()
+  }
+
+  /** The connection is gone: everyone who waits is told, in the order of asking. */
+  close(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.frames.clear()
+    this.asks.failAll()
+    for (const onReply of this.calls.takeAll()) this.#settle(onReply, undefined)
+  }
+
+  #ping(): void {
+    this.#sincePingMs = 0
+    this.frames.out.u8(RecordKind.ping).varint(++this.#pingSequence)
+    this.#endRecord()
+  }
+
+  #endRecord(): void {
+    this.frames.endRecord()
+    if (this.#isDirty || (this.frames.isEmpty && !this.frames.isBlocked)) return
+    this.#isDirty = true
+    this.#host.onDirty(this)
+  }
+
+  // --- incoming ---
+
+  onPing(sequence: number): void {
+    this.frames.out.u8(RecordKind.pong).varint(sequence)
+    this.#endRecord()
+  }
+
+  onPong(sequence: number): void {
+    if (sequence === 0 || sequence > this.#pingSequence) return
+    this.#sinceEchoMs = 0
+    if (this.#state !== 'probing') return
+    this.#state = 'up'
+    const { logger, handlers } = this.#host
+    logger.info('link-up', { node: this.node, incarnation: this.incarnation })
+    try {
+      handlers.onLinkUp(this.node, this.incarnation)
+    } catch (error) {
+      this.onHandlerError(error)
+    }
+  }
+
+  onRaft(rangeId: RangeId, message: Message): void {
+    try {
+      this.#host.handlers.onRaft(this.node, rangeId, message)
+    } catch (error) {
+      this.onHandlerError(error)
+    }
+  }
+
+  onRequest(callId: number, request: RangeRequest): void {
+    const { handlers, limits } = this.#host
+    if (this.#servedCalls >= limits.callsMax * 2) {
+      this.#writeReply(callId, REFUSED_OVERLOADED)
+      return
+    }
+    this.#servedCalls++
+    let isAnswered = false
+    const reply = (answer: RangeReply): void => {
+      assert(!isAnswered, 'a request is answered once')
+      isAnswered = true
+      this.#servedCalls--
+      this.#writeReply(callId, answer)
+    }
+    try {
+      handlers.onRangeRequest(this.node, request, reply)
+    } catch (error) {
+      this.onHandlerError(error)
+    }
+  }
+
+  shapeOf(callId: number): ReplyShape | undefined {
+    return this.calls.shapeOf(callId)
   }
 
   onReply(callId: number, reply: RangeReply): void {
-    const onReply = this.#calls.get(callId)
-    if (onReply === undefined) return
-    this.#calls.delete(callId)
-    onReply(reply)
+    const onReply = this.calls.tryTake(callId)
+    if (onReply !== undefined) this.#settle(onReply, reply)
   }
 
-  addAsk(ask: Ask, method: string, body: Uint8Array): number {
-    const id = this.#nextId++
-    this.#asks.set(id, ask)
-    this.writer.u8(AskKind.question).varint(id).text(method).bytes(body)
-    return id
+  onAsk(callId: number, method: string, body: Uint8Array): void {
+    if (this.#servedAsks >= this.#host.limits.asksMax * 2) {
+      this.#failAsk(callId, new CordilleraError('OVERLOADED', { detail: 'too many calls are served' }))
+      return
+    }
+    const decoded = decodeBody(body)
+    this.#servedAsks++
+    void this.#serveAsk(callId, method, decoded)
   }
 
-  onAnswer(askId: number, value: unknown): void {
-    this.takeAsk(askId)?.resolve(value)
+  onAnswer(callId: number, body: Uint8Array): void {
+    this.asks.answer(callId, body)
   }
 
-  onFailure(askId: number, code: string, detail: string): void {
-    const known = Object.hasOwn(errorKinds, code) ? (code as ErrorCode) : 'INTERNAL'
-    this.takeAsk(askId)?.reject(new CordilleraError(known, { detail }))
+  onAskFailed(callId: number, error: Error): void {
+    this.asks.fail(callId, error)
   }
 
-  takeAsk(askId: number): Ask | undefined {
-    const ask = this.#asks.get(askId)
-    this.#asks.delete(askId)
-    return ask
+  /** Whatever a handler, or the decoding of a frame, has thrown. */
+  onHandlerError(error: unknown): void {
+    const { logger, handlers } = this.#host
+    if (!(error instanceof CordilleraError)) handlers.onFatal(error)
+    else if (error.code === 'CORRUPT') this.#host.onBroken(this, `garbage: ${error.message}`)
+    else logger.warn('peer-message-failed', { node: this.node, code: error.code, detail: error.message })
+  }
+
+  async #serveAsk(callId: number, method: string, body: unknown): Promise<void> {
+    const { handlers, logger } = this.#host
+    try {
+      const answer = encodeBody(await handlers.onAsk(this.node, method, body))
+      if (this.#state === 'closed') return
+      writeAnswer(this.frames.out, callId, answer)
+      this.#endRecord()
+    } catch (error) {
+      if (error instanceof CordilleraError) return this.#failAsk(callId, error)
+      logger.error('peer-ask-failed', { node: this.node, method, error: String(error) })
+      this.#failAsk(callId, new CordilleraError('INTERNAL'))
+      if (error instanceof InvariantViolation) handlers.onFatal(error)
+    } finally {
+      this.#servedAsks--
+    }
+  }
+
+  #failAsk(callId: number, error: CordilleraError): void {
+    if (this.#state === 'closed') return
+    writeAskFailed(this.frames.out, callId, error)
+    this.#endRecord()
+  }
+
+  /** Replies are written although the link may be blocked: the peer waits for them. */
+  #writeReply(callId: number, reply: RangeReply): void {
+    if (this.#state === 'closed') return
+    const { frames } = this
+    const { waitingBytesMax } = this.#host.limits
+    const isRead = reply.kind === 'values' || reply.kind === 'scanned'
+    const wouldOverflow = isRead && frames.waitingBytes + replyBytes(reply) > waitingBytesMax
+    writeReply(frames, callId, wouldOverflow ? REFUSED_OVERLOADED : reply)
+    this.#endRecord()
+    if (frames.waitingBytes > 2 * waitingBytesMax) this.#breakLater()
+  }
+
+  /** Not on this turn: a handler's reply must not find every other call of the link settled behind its back. */
+  #breakLater(): void {
+    this.#host.clock.defer(() => {
+      if (this.#state !== 'closed') this.#host.onBroken(this, 'the peer does not read')
+    })
+  }
+
+  #settle(onReply: OnReply, reply: RangeReply | undefined): void {
+    try {
+      onReply(reply)
+    } catch (error) {
+      this.onHandlerError(error)
+    }
   }
 }

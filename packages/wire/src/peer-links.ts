@@ -1,43 +1,21 @@
-import {
-  ByteReader,
-  type Clock,
-  CordilleraError,
-  type Incarnation,
-  type Logger,
-  type NodeId,
-  type RangeId,
-  type Timer,
-} from '@cordillera/base'
+import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId, type Timer } from '@cordillera/base'
 import type { Message } from '@cordillera/raft-core'
-import { decodeReply, decodeRequest, encodeReply, encodeRequest, isReplyKind, isRequestKind } from './call-codec.js'
-import { decodeOpen, encodeOpen } from './open-codec.js'
-import { type OnReply, PeerLink } from './peer-link.js'
-import { AskKind, LinkKind } from './protocol.js'
-import { decodeRaft, encodeRaft, isRaftKind } from './raft-codec.js'
-import type { RangeReply, RangeRequest } from './range-call.js'
+import { METHOD_BYTES_MAX } from './ask-codec.js'
+import { decodeBody } from './open-body.js'
+import type { PeerHandlers } from './peer-handlers.js'
+import { PeerLink, type PeerLinkHost, type PeerLinkLimits } from './peer-link.js'
+import type { OnReply } from './pending-calls.js'
+import type { RangeRequest } from './range-call.js'
+import { readFrame } from './read-frame.js'
 import type { NodeIdentity, Transport } from './transport-port.js'
 
-/**
- * Everything that this node says to others and hears from them: frames, calls and liveness over a `Transport`.
- *
- * Whatever is said to one peer in a turn of the event loop leaves as one frame at its end, or sooner when the frame is
- * full; heartbeats of all groups share it. Order per peer is kept. What is said while there is no connection is lost,
- * and `false` is returned. Malformed input ends the connection that it came on, and nothing else.
- */
-export interface PeerHandlers {
-  onRaft(from: NodeId, rangeId: RangeId, message: Message): void
-  /** `reply` is called once; after the connection has ended it does nothing. Throws `CORRUPT` for a malformed request. */
-  onRangeRequest(from: NodeId, request: RangeRequest, reply: (reply: RangeReply) => void): void
-  onAsk(from: NodeId, method: string, body: unknown): Promise<unknown>
-  /** The link works both ways. */
-  onLinkUp(node: NodeId, incarnation: Incarnation): void
-  /** Follows every `onLinkUp`. */
-  onLinkDown(node: NodeId): void
-  /** The node's process is gone: its host refuses connections. */
-  onNodeGone(node: NodeId): void
-  onGuest(body: Uint8Array): Promise<Uint8Array>
-  /** A handler threw something that is not a malformed message: a defect, or a broken invariant. */
-  onFatal(error: unknown): void
+export const defaultPeerLinkLimits: PeerLinkLimits = {
+  pingIntervalMs: 300,
+  silentMs: 1000,
+  callsMax: 16_384,
+  callBytesMax: 64 * 1024 * 1024,
+  asksMax: 256,
+  waitingBytesMax: 128 * 1024 * 1024,
 }
 
 export interface PeerLinksOptions {
@@ -45,278 +23,237 @@ export interface PeerLinksOptions {
   readonly clock: Clock
   readonly logger: Logger
   readonly handlers: PeerHandlers
+  readonly limits?: Partial<PeerLinkLimits>
 }
 
-const PING_MS = 300
-/** A frame of this size leaves before the end of the turn. */
-const FRAME_BYTES = 256 << 10
-const CALLS_MAX = 65_536
-const ASKS_MAX = 256
+/** Cumulative, except `linksUp`. */
+export interface PeerLinksStats {
+  readonly linksUp: number
+  readonly framesSent: number
+  readonly bytesSent: number
+  readonly framesReceived: number
+  readonly bytesReceived: number
+}
 
+/** How finely liveness is looked at; also how often a full transport is offered its frames again. */
+const TICK_MS = 100
+const RETRY_MS = 5
+
+/**
+ * Frames, calls and liveness over a {@link Transport}.
+ *
+ * What is written in a turn leaves at its end, in one frame a peer, in order. A link is up only while pings are echoed,
+ * so it works both ways. Sends are refused (false) when the link is not up or its queues are full; a call that was
+ * accepted gets exactly one reply, or undefined when the connection is lost. A peer that sends garbage loses its
+ * connection. Nothing of one connection reaches another: after `onLinkDown` everything under way is settled.
+ */
 export class PeerLinks {
   readonly #transport: Transport
-  readonly #clock: Clock
-  readonly #logger: Logger
   readonly #handlers: PeerHandlers
+  readonly #host: PeerLinkHost
   readonly #links = new Map<NodeId, PeerLink>()
-  #queued: PeerLink[] = []
-  #isFlushDue = false
-  #pingTimer: Timer | undefined
+  #dirty: PeerLink[] = []
+  #ticking: Timer | undefined
+  #retrying: Timer | undefined
   #isClosed = false
+  #framesReceived = 0
+  #bytesReceived = 0
+  /** Of links that are gone. */
+  #framesSent = 0
+  #bytesSent = 0
 
   constructor(options: PeerLinksOptions) {
-    this.#transport = options.transport
-    this.#clock = options.clock
-    this.#logger = options.logger
-    this.#handlers = options.handlers
+    const { transport, clock, logger, handlers } = options
+    this.#transport = transport
+    this.#handlers = handlers
+    this.#host = {
+      clock,
+      logger,
+      handlers,
+      limits: { ...defaultPeerLinkLimits, ...options.limits },
+      onDirty: (link) => this.#onDirty(link),
+      onBroken: (link, reason) => this.#onBroken(link, reason),
+    }
   }
 
-  /** Begins to listen; only guests are served before {@link identify}. */
+  /** Listens; from now on guests are answered. Rejects as the transport's `start` does. */
   async start(): Promise<void> {
     await this.#transport.start({
-      onUp: (peer, incarnation) => this.#guard(peer, () => this.#onConnected(peer, incarnation)),
-      onDown: (peer) => this.#guard(peer, () => this.#onDisconnected(peer)),
-      onRefused: (peer) => this.#guard(peer, () => this.#handlers.onNodeGone(peer)),
-      onFrame: (from, frame) => this.#guard(from, () => this.#onFrame(this.#link(from), frame)),
+      onUp: (peer, incarnation) => this.#onUp(peer, incarnation),
+      onDown: (peer) => this.#onDown(peer),
+      onRefused: (peer) => this.#onRefused(peer),
+      onFrame: (from, frame) => this.#onFrame(from, frame),
       onGuest: (body) => this.#handlers.onGuest(body),
     })
+    this.#scheduleTick()
   }
 
+  /** Says who this node is; from now on peers are met. */
   identify(identity: NodeIdentity): void {
     this.#transport.identify(identity)
-    this.#schedulePing()
   }
 
+  /** Replaces the known addresses of other nodes. */
   setPeers(addresses: ReadonlyMap<NodeId, string>): void {
     this.#transport.setPeers(addresses)
   }
 
-  /** Whether the link works both ways. */
-  isUp(node: NodeId): boolean {
-    return this.#links.get(node)?.state === 'up'
-  }
-
-  incarnationOf(node: NodeId): Incarnation {
-    return this.#links.get(node)?.incarnation ?? 0
-  }
-
-  /** False when the message is surely lost. */
+  /** Writes the message into the peer's frame of this turn; the entries' bytes are copied. False: surely not sent. */
   sendRaft(to: NodeId, rangeId: RangeId, message: Message): boolean {
     const link = this.#links.get(to)
-    if (link === undefined || link.state === 'down') return false
-    encodeRaft(link.writer, rangeId, message)
-    this.#queue(link)
+    if (link === undefined || !link.isWritable) return false
+    link.sendRaft(rangeId, message)
     return true
   }
 
   /**
-   * True: `onReply` is called exactly once, with undefined when the connection ended first. False: the request was
-   * surely not sent, and `onReply` is never called.
+   * Sends a request; copies it. True: `onReply` runs exactly once, on a later turn, with the reply or, when the
+   * connection was lost first, with undefined. False: surely not sent, and `onReply` never runs.
    */
   call(to: NodeId, request: RangeRequest, onReply: OnReply): boolean {
     const link = this.#links.get(to)
-    if (link === undefined || link.state !== 'up' || link.callsWaiting >= CALLS_MAX) return false
-    encodeRequest(link.writer, link.addCall(onReply), request)
-    this.#queue(link)
-    return true
+    return link?.isWritable === true && link.call(request, onReply)
   }
 
-  /** Rejects with the code that the other side gave, UNAVAILABLE when there is no link or no answer in time. */
-  ask(to: NodeId, method: string, body: unknown, timeoutMs: number): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const link = this.#links.get(to)
-      if (link === undefined || link.state !== 'up' || link.asksWaiting >= ASKS_MAX) {
-        throw new CordilleraError('UNAVAILABLE', { detail: `the link to node ${to} is down or busy` })
-      }
-      const timer = this.#clock.after(timeoutMs, () => {
-        const ask = link.takeAsk(id)
-        ask?.reject(new CordilleraError('UNAVAILABLE', { detail: `node ${to} did not answer "${method}" in time` }))
-      })
-      const ask = {
-        resolve: (value: unknown) => {
-          timer.cancel()
-          resolve(value)
-        },
-        reject: (error: CordilleraError) => {
-          timer.cancel()
-          reject(error)
-        },
-      }
-      const id = link.addAsk(ask, method, encodeOpen(body))
-      this.#queue(link)
-    })
+  /**
+   * Asks for something of open shape (see `open-body`); `method` is a short ASCII name. Rejects with the remote's coded
+   * error, with `UNAVAILABLE` or `OVERLOADED` when it surely was not sent, `BAD_REQUEST` when the body is not plain data,
+   * and `OUTCOME_UNKNOWN` when no answer came in time or the connection was lost.
+   */
+  async ask(to: NodeId, method: string, body: unknown, timeoutMs: number): Promise<unknown> {
+    if (method.length * 4 > METHOD_BYTES_MAX) throw new CordilleraError('BAD_REQUEST', { detail: 'a long method name' })
+    const link = this.#links.get(to)
+    if (link === undefined || !link.isWritable) {
+      throw new CordilleraError('UNAVAILABLE', { detail: `node ${to} is not reachable from here` })
+    }
+    return decodeBody(await link.ask(method, body, timeoutMs))
   }
 
-  /** Ends every connection; whatever waits for an answer is told. */
+  /** Connected, and pings are echoed. */
+  isUp(node: NodeId): boolean {
+    return this.#links.get(node)?.isUp === true
+  }
+
+  /** What was written leaves now instead of at the end of the turn. */
+  readonly flush = (): void => {
+    const dirty = this.#dirty
+    if (dirty.length === 0) return
+    this.#dirty = []
+    for (const link of dirty) {
+      link.flush()
+      if (link.frames.isBlocked) this.#scheduleRetry()
+    }
+  }
+
+  get stats(): PeerLinksStats {
+    let linksUp = 0
+    let framesSent = this.#framesSent
+    let bytesSent = this.#bytesSent
+    for (const { isUp, frames } of this.#links.values()) {
+      if (isUp) linksUp++
+      framesSent += frames.framesSent
+      bytesSent += frames.bytesSent
+    }
+    return { linksUp, framesSent, bytesSent, framesReceived: this.#framesReceived, bytesReceived: this.#bytesReceived }
+  }
+
+  /** Sends what is written, settles every call, closes the transport. Calls no handler afterwards. Idempotent. */
   async close(): Promise<void> {
-    this.#isClosed = true
-    this.#pingTimer?.cancel()
-    for (const link of this.#links.values()) if (link.state !== 'down') link.onDisconnected()
+    if (!this.#isClosed) {
+      this.flush()
+      this.#isClosed = true
+      this.#ticking?.cancel()
+      this.#retrying?.cancel()
+      for (const link of [...this.#links.values()]) this.#forget(link)
+    }
     await this.#transport.close()
   }
 
-  // --- connections ---
+  // --- the transport's events ---
 
-  #link(node: NodeId): PeerLink {
-    let link = this.#links.get(node)
-    if (link === undefined) {
-      link = new PeerLink(node)
-      this.#links.set(node, link)
-    }
-    return link
+  #onUp(peer: NodeId, incarnation: number): void {
+    if (this.#isClosed) return
+    const former = this.#links.get(peer)
+    if (former !== undefined) this.#down(former, 'replaced')
+    const link = new PeerLink(this.#host, peer, incarnation, (frame) => this.#transport.send(peer, frame))
+    this.#links.set(peer, link)
+    this.#onDirty(link)
   }
 
-  #onConnected(node: NodeId, incarnation: Incarnation): void {
-    const link = this.#link(node)
-    link.onConnected(incarnation)
-    this.#queue(link)
+  #onDown(peer: NodeId): void {
+    const link = this.#links.get(peer)
+    if (link !== undefined) this.#down(link, 'connection lost')
   }
 
-  #onDisconnected(node: NodeId): void {
-    const link = this.#link(node)
-    if (link.state === 'down') return
-    const wasUp = link.state === 'up'
-    link.onDisconnected()
-    if (!wasUp) return
-    this.#logger.info('link-down', { node })
-    this.#handlers.onLinkDown(node)
-  }
-
-  #schedulePing(): void {
-    this.#pingTimer = this.#clock.after(PING_MS, () => {
-      for (const link of this.#links.values()) {
-        if (link.state === 'down') continue
-        if (link.ping()) this.#queue(link)
-        else this.#break(link, 'it does not answer')
-      }
-      this.#schedulePing()
-    })
-  }
-
-  /** Ends a connection; the transport dials anew, and says `onDown`. */
-  #break(link: PeerLink, reason: string): void {
-    this.#logger.warn('link-broken', { node: link.nodeId, reason })
-    this.#transport.disconnect(link.nodeId)
-  }
-
-  // --- frames ---
-
-  #queue(link: PeerLink): void {
-    if (link.writer.length >= FRAME_BYTES) {
-      this.#sendFrame(link)
-      return
-    }
-    if (link.isQueued) return
-    link.isQueued = true
-    this.#queued.push(link)
-    if (this.#isFlushDue) return
-    this.#isFlushDue = true
-    this.#clock.defer(this.#flush)
-  }
-
-  readonly #flush = (): void => {
-    this.#isFlushDue = false
-    const queued = this.#queued
-    this.#queued = []
-    for (const link of queued) {
-      link.isQueued = false
-      if (!this.#isClosed && link.state !== 'down' && link.writer.length > 0) this.#sendFrame(link)
-    }
-  }
-
-  /** A frame that finds no room ends the connection: its calls may not wait for answers that cannot come. */
-  #sendFrame(link: PeerLink): void {
-    if (!this.#transport.send(link.nodeId, link.writer.take())) this.#break(link, 'its queue is full')
-  }
-
-  /** Runs what the transport reported. Nothing that a peer sends may do more than end its connection. */
-  #guard(peer: NodeId, action: () => void): void {
+  #onRefused(peer: NodeId): void {
     if (this.#isClosed) return
     try {
-      action()
+      this.#handlers.onNodeGone(peer)
     } catch (error) {
-      if (error instanceof CordilleraError && error.code === 'CORRUPT') this.#break(this.#link(peer), error.message)
-      else this.#handlers.onFatal(error)
+      this.#handlers.onFatal(error)
     }
   }
 
-  #onFrame(link: PeerLink, frame: Uint8Array): void {
-    if (link.state === 'down') return
-    const reader = new ByteReader(frame)
-    while (reader.remaining > 0) {
-      const kind = reader.u8()
-      if (isRaftKind(kind)) {
-        const { rangeId, message } = decodeRaft(reader, kind, frame.length)
-        this.#handlers.onRaft(link.nodeId, rangeId, message)
-      } else if (isReplyKind(kind)) {
-        link.onReply(reader.varint(), decodeReply(reader, kind))
-      } else if (isRequestKind(kind)) {
-        this.#onRequest(link, reader.varint(), decodeRequest(reader, kind))
-      } else {
-        this.#onRareRecord(link, reader, kind)
-      }
+  #onFrame(from: NodeId, frame: Uint8Array): void {
+    const link = this.#links.get(from)
+    if (link === undefined) return
+    this.#framesReceived++
+    this.#bytesReceived += frame.length
+    try {
+      readFrame(frame, link)
+    } catch (error) {
+      link.onHandlerError(error)
     }
   }
 
-  #onRequest(link: PeerLink, callId: number, request: RangeRequest): void {
-    const { connection } = link
-    this.#handlers.onRangeRequest(link.nodeId, request, (reply) => {
-      if (link.connection !== connection || link.state === 'down') return
-      encodeReply(link.writer, callId, reply)
-      this.#queue(link)
+  // --- links ---
+
+  #onBroken(link: PeerLink, reason: string): void {
+    if (link.isClosed) return
+    this.#transport.disconnect(link.node)
+    this.#down(link, reason)
+  }
+
+  #down(link: PeerLink, reason: string): void {
+    const wasUp = link.isUp
+    this.#host.logger.info('link-down', { node: link.node, incarnation: link.incarnation, reason })
+    this.#forget(link)
+    if (!wasUp || this.#isClosed) return
+    try {
+      this.#handlers.onLinkDown(link.node)
+    } catch (error) {
+      this.#handlers.onFatal(error)
+    }
+  }
+
+  /** From here on the link is not found any more; only then those who wait on it are told. */
+  #forget(link: PeerLink): void {
+    this.#links.delete(link.node)
+    this.#framesSent += link.frames.framesSent
+    this.#bytesSent += link.frames.bytesSent
+    link.close()
+  }
+
+  #onDirty(link: PeerLink): void {
+    if (this.#dirty.push(link) === 1) this.#host.clock.defer(this.flush)
+  }
+
+  #scheduleTick(): void {
+    if (this.#isClosed) return
+    this.#ticking = this.#host.clock.after(TICK_MS, () => {
+      for (const link of [...this.#links.values()]) link.tick(TICK_MS)
+      this.#scheduleTick()
     })
   }
 
-  #onRareRecord(link: PeerLink, reader: ByteReader, kind: number): void {
-    switch (kind) {
-      case LinkKind.ping:
-        link.writer.u8(LinkKind.pong)
-        this.#queue(link)
-        break
-      case LinkKind.pong:
-        this.#onPong(link)
-        break
-      case AskKind.question:
-        this.#onQuestion(link, reader.varint(), reader.text(256), decodeOpen(reader.bytes()))
-        break
-      case AskKind.answer:
-        link.onAnswer(reader.varint(), decodeOpen(reader.bytes()))
-        break
-      case AskKind.failure:
-        link.onFailure(reader.varint(), reader.text(256), reader.text())
-        break
-      default:
-        throw new CordilleraError('CORRUPT', { detail: `malformed message: record kind ${kind} is unknown` })
-    }
-  }
-
-  #onPong(link: PeerLink): void {
-    link.onPong()
-    if (link.state !== 'connected') return
-    link.state = 'up'
-    this.#logger.info('link-up', { node: link.nodeId, incarnation: link.incarnation })
-    this.#handlers.onLinkUp(link.nodeId, link.incarnation)
-  }
-
-  #onQuestion(link: PeerLink, askId: number, method: string, body: unknown): void {
-    const { connection } = link
-    const isCurrent = (): boolean => link.connection === connection && link.state !== 'down'
-    this.#handlers.onAsk(link.nodeId, method, body).then(
-      (answer) => {
-        if (!isCurrent()) return
-        link.writer.u8(AskKind.answer).varint(askId).bytes(encodeOpen(answer))
-        this.#queue(link)
-      },
-      (error) => {
-        if (!isCurrent()) return
-        const code = error instanceof CordilleraError ? error.code : 'INTERNAL'
-        link.writer
-          .u8(AskKind.failure)
-          .varint(askId)
-          .text(code)
-          .text(String((error as Error).message).slice(0, 1000))
-        this.#queue(link)
-      },
-    )
+  #scheduleRetry(): void {
+    if (this.#retrying !== undefined || this.#isClosed) return
+    this.#retrying = this.#host.clock.after(RETRY_MS, () => {
+      this.#retrying = undefined
+      for (const { frames } of this.#links.values()) {
+        frames.retry()
+        if (frames.isBlocked) this.#scheduleRetry()
+      }
+    })
   }
 }

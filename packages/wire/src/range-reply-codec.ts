@@ -1,7 +1,20 @@
 import { assert, assertNever, type ByteReader, type ByteWriter, type NodeId, type Version } from '@cordillera/base'
-import { type Descriptor, PREFIXED_KEY_BYTES_MAX, readDescriptor, VALUE_BYTES_MAX, writeDescriptor } from '@cordillera/ranges'
+import {
+  type Descriptor,
+  PREFIXED_KEY_BYTES_MAX,
+  readDescriptor,
+  VALUE_BYTES_MAX,
+  writeDescriptor,
+} from '@cordillera/ranges'
 import { malformed, readFlags } from './raft-codec.js'
-import type { RangeReply, RangeRequest, RefusedReply, ScannedEntry, ScannedReply, VersionedValue } from './range-call.js'
+import type {
+  RangeReply,
+  RangeRequest,
+  RefusedReply,
+  ScannedEntry,
+  ScannedReply,
+  VersionedValue,
+} from './range-call.js'
 import { writeKey } from './range-request-codec.js'
 import { RecordKind } from './record.js'
 
@@ -54,15 +67,20 @@ export interface RecordTarget {
 export function writeReply(target: RecordTarget, callId: number, reply: RangeReply): void {
   switch (reply.kind) {
     case 'written':
-      return writeWritten(target, callId, reply.versions)
+      writeWritten(target, callId, reply.versions)
+      break
     case 'values':
-      return writeValues(target, callId, reply.values)
+      writeValues(target, callId, reply.values)
+      break
     case 'scanned':
-      return writeScanned(target, callId, reply)
+      writeScanned(target, callId, reply)
+      break
     case 'refused':
-      return writeRefused(target, callId, reply)
+      writeRefused(target, callId, reply)
+      break
     case 'unknown':
-      return endRecord(target, target.out, beginRecord(target.out, RecordKind.unknown, callId, true))
+      endRecord(target, target.out, beginRecord(target.out, RecordKind.unknown, callId, true))
+      break
     default:
       assertNever(reply)
   }
@@ -178,7 +196,12 @@ export function readReplyHead(reader: ByteReader): ReplyHead {
 }
 
 /** Reads a body of exactly its length; undefined when more records of the same reply follow. Throws `CORRUPT`. */
-export function readReply(reader: ByteReader, kind: number, head: ReplyHead, shape: ReplyShape): RangeReply | undefined {
+export function readReply(
+  reader: ByteReader,
+  kind: number,
+  head: ReplyHead,
+  shape: ReplyShape,
+): RangeReply | undefined {
   const end = reader.offset + head.bodyLength
   const reply = readBody(reader, kind, head.last, shape)
   if (reader.offset !== end) throw malformed('a reply of another length')

@@ -7,7 +7,7 @@ import { type ReplyShape, readReply, readReplyHead } from './range-reply-codec.j
 import { readRequest } from './range-request-codec.js'
 import { FRAME_BYTES_MAX, FRAME_ROOM_BYTES, RecordKind } from './record.js'
 
-/** Who the records of a frame are for. Its methods do not throw: handlers behind it are its own affair. */
+/** Who the records of a frame are for. Its methods throw `CORRUPT` alone: handlers behind it are its own affair. */
 export interface RecordSink {
   /** True: the rest of the frame is not wanted. */
   readonly isClosed: boolean
@@ -63,17 +63,22 @@ function readOther(reader: ByteReader, kind: number, sink: RecordSink): void {
   const id = reader.varint()
   switch (kind) {
     case RecordKind.ping:
-      return sink.onPing(id)
+      sink.onPing(id)
+      break
     case RecordKind.pong:
-      return sink.onPong(id)
+      sink.onPong(id)
+      break
     case RecordKind.ask: {
       const { method, body } = readAsk(reader)
-      return sink.onAsk(id, method, body)
+      sink.onAsk(id, method, body)
+      break
     }
     case RecordKind.answer:
-      return sink.onAnswer(id, readAnswer(reader))
+      sink.onAnswer(id, readAnswer(reader))
+      break
     case RecordKind.askFailed:
-      return sink.onAskFailed(id, readAskFailed(reader))
+      sink.onAskFailed(id, readAskFailed(reader))
+      break
     default:
       throw malformed('a record of an unknown kind')
   }

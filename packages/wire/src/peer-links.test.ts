@@ -1,0 +1,356 @@
+import { CordilleraError, InvariantViolation, type NodeId, silentLogger } from '@cordillera/base'
+import type { Message } from '@cordillera/raft-core'
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { PeerHandlers } from './peer-handlers.js'
+import type { PeerLinkLimits } from './peer-link.js'
+import { PeerLinks } from './peer-links.js'
+import type { RangeReply, RangeRequest } from './range-call.js'
+import { FRAME_BYTES_LEAVE } from './record.js'
+import { ManualClock } from './testing/manual-clock.js'
+import { MemoryNetwork, type MemoryTransport } from './testing/memory-network.js'
+
+const heartbeat = (term: number): Message => ({
+  ...{ kind: 'heartbeat', from: 1, to: 2, term, commitIndex: 3 },
+  ...{ readRound: 0, quiesce: false },
+})
+const write: RangeRequest = { kind: 'write', rangeId: 4, count: 1, block: Buffer.from('block') }
+const written: RangeReply = { kind: 'written', versions: [9] }
+const read = (count: number): RangeRequest => ({
+  kind: 'read',
+  rangeId: 4,
+  epochVersion: 1,
+  keys: new Array<string>(count).fill('k'),
+})
+
+interface Peer {
+  readonly node: NodeId
+  readonly links: PeerLinks
+  readonly transport: MemoryTransport
+  readonly events: unknown[]
+  readonly requests: { readonly request: RangeRequest; readonly reply: (reply: RangeReply) => void }[]
+  readonly fatal: unknown[]
+  /** Replaces handlers for the rest of the test. */
+  readonly handlers: PeerHandlers
+}
+
+let clock: ManualClock
+let network: MemoryNetwork
+
+async function peer(node: NodeId, limits: Partial<PeerLinkLimits> = {}, incarnation = 1): Promise<Peer> {
+  const transport = network.transport(node, incarnation)
+  const events: unknown[] = []
+  const requests: Peer['requests'] = []
+  const fatal: unknown[] = []
+  const handlers: PeerHandlers = {
+    onRaft: (from, rangeId, message) => events.push(['raft', from, rangeId, message.term]),
+    onRangeRequest: (_from, request, reply) => requests.push({ request, reply }),
+    onAsk: async (from, method, body) => ({ from, method, body }),
+    onLinkUp: (other, incarnation) => events.push(['up', other, incarnation]),
+    onLinkDown: (other) => events.push(['down', other]),
+    onNodeGone: (other) => events.push(['gone', other]),
+    onGuest: async (body) => body,
+    onFatal: (error) => fatal.push(error),
+  }
+  const links = new PeerLinks({ transport, clock, logger: silentLogger, handlers, limits })
+  await links.start()
+  return { node, links, transport, events, requests, fatal, handlers }
+}
+
+async function pair(limits: Partial<PeerLinkLimits> = {}): Promise<[Peer, Peer]> {
+  const peers: [Peer, Peer] = [await peer(1, limits), await peer(2, limits)]
+  network.connect(1, 2)
+  clock.settle()
+  return peers
+}
+
+beforeEach(() => {
+  clock = new ManualClock()
+  network = new MemoryNetwork(clock)
+})
+
+describe('a link', () => {
+  it('is up only once a ping was echoed, and says so once', async () => {
+    const [a, b] = [await peer(1), await peer(2)]
+    network.connect(1, 2)
+    expect(a.links.isUp(2)).toBe(false)
+    expect(a.links.sendRaft(2, 1, heartbeat(1))).toBe(false)
+    expect(a.links.call(2, write, () => {})).toBe(false)
+    clock.settle()
+    expect(a.links.isUp(2)).toBe(true)
+    clock.pass(5_000)
+    expect(a.events).toEqual([['up', 2, 1]])
+    expect(b.events).toEqual([['up', 1, 1]])
+  })
+
+  it('that works in one direction only never comes up, and is dropped', async () => {
+    const [a, b] = [await peer(1), await peer(2)]
+    b.transport.mode = 'deaf'
+    network.connect(1, 2)
+    clock.pass(900)
+    expect(a.links.isUp(2) || b.links.isUp(1)).toBe(false)
+    clock.pass(200)
+    expect(a.transport.disconnected).toEqual([2])
+    expect([...a.events, ...b.events]).toEqual([])
+  })
+
+  it('goes down when pings are not echoed for a second, and not before', async () => {
+    const [a, b] = await pair()
+    clock.pass(10_000)
+    b.transport.mode = 'deaf'
+    clock.pass(690)
+    expect(a.events).toEqual([['up', 2, 1]])
+    clock.pass(700)
+    expect(a.events).toEqual([
+      ['up', 2, 1],
+      ['down', 2],
+    ])
+    expect(a.transport.disconnected).toEqual([2])
+    expect(a.links.sendRaft(2, 1, heartbeat(1))).toBe(false)
+  })
+
+  it('is not dropped because this process itself stood still', async () => {
+    const [a] = await pair()
+    clock.pass(1_000)
+    clock.stall(30_000)
+    clock.pass(5_000)
+    expect(a.events).toEqual([['up', 2, 1]])
+  })
+
+  it('that is lost is told, once, and comes up again with another connection', async () => {
+    const [a] = await pair()
+    network.cut(1, 2)
+    network.connect(1, 2)
+    clock.settle()
+    expect(a.events).toEqual([
+      ['up', 2, 1],
+      ['down', 2],
+      ['up', 2, 1],
+    ])
+  })
+
+  it('passes on that a dial was refused', async () => {
+    const [a] = await pair()
+    a.transport.handlers.onRefused(2)
+    expect(a.events.at(-1)).toEqual(['gone', 2])
+  })
+})
+
+describe('frames', () => {
+  it('carry everything of one turn, in order', async () => {
+    const [a, b] = await pair()
+    a.transport.sent.length = 0
+    for (let i = 1; i <= 50; i++) expect(a.links.sendRaft(2, i, heartbeat(i))).toBe(true)
+    expect(a.transport.sent.length).toBe(0)
+    clock.settle()
+    expect(a.transport.sent.length).toBe(1)
+    expect(b.events.slice(1)).toEqual(Array.from({ length: 50 }, (_, i) => ['raft', 1, i + 1, i + 1]))
+  })
+
+  it('leave within the turn when they are large, or when flushed', async () => {
+    const [a, b] = await pair()
+    a.transport.sent.length = 0
+    const large = { ...write, block: Buffer.alloc(FRAME_BYTES_LEAVE) } as RangeRequest
+    for (let i = 0; i < 3; i++) a.links.call(2, large, () => {})
+    expect(a.transport.sent.length).toBe(3)
+    a.links.sendRaft(2, 1, heartbeat(1))
+    a.links.flush()
+    expect(a.transport.sent.length).toBe(4)
+    clock.settle()
+    expect(a.transport.sent.length).toBe(4)
+    expect(b.requests.length).toBe(3)
+    expect(b.events.at(-1)).toEqual(['raft', 1, 1, 1])
+  })
+
+  it('of garbage drop the connection and nothing else', async () => {
+    const [a, b] = await pair()
+    b.transport.handlers.onFrame(1, Buffer.from([0, 0, 0, 0, 255, 1]))
+    b.transport.handlers.onFrame(1, Buffer.from([0, 0]))
+    expect(b.transport.disconnected).toEqual([1])
+    clock.settle()
+    expect(b.events.at(-1)).toEqual(['down', 1])
+    expect(a.events.at(-1)).toEqual(['down', 2])
+    expect([...a.fatal, ...b.fatal]).toEqual([])
+  })
+
+  it('go on behind a handler that throws, unless what it met is corrupt', async () => {
+    const [a, b] = await pair()
+    const seen: number[] = []
+    b.handlers.onRaft = (_from, rangeId) => {
+      seen.push(rangeId)
+      if (rangeId === 1) throw new CordilleraError('CLOSED')
+      if (rangeId === 2) throw new InvariantViolation('broken')
+      if (rangeId === 4) throw new CordilleraError('CORRUPT')
+    }
+    for (let i = 1; i <= 6; i++) a.links.sendRaft(2, i, heartbeat(1))
+    clock.settle()
+    expect(seen).toEqual([1, 2, 3, 4])
+    expect(b.fatal).toEqual([expect.any(InvariantViolation)])
+    expect(b.transport.disconnected).toEqual([1])
+  })
+
+  it('that the transport has no room for wait, in order, and more is refused meanwhile', async () => {
+    const [a, b] = await pair()
+    a.transport.mode = 'full'
+    expect(a.links.sendRaft(2, 1, heartbeat(1))).toBe(true)
+    a.links.flush()
+    expect(a.links.sendRaft(2, 2, heartbeat(2))).toBe(false)
+    expect(a.links.call(2, write, () => {})).toBe(false)
+    await expect(a.links.ask(2, 'm', null, 10)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    a.transport.mode = 'open'
+    clock.pass(100)
+    expect(a.links.sendRaft(2, 3, heartbeat(3))).toBe(true)
+    clock.settle()
+    expect(b.events.slice(1)).toEqual([
+      ['raft', 1, 1, 1],
+      ['raft', 1, 3, 3],
+    ])
+  })
+})
+
+describe('a call', () => {
+  it('gets its reply, whatever the order of the replies', async () => {
+    const [a, b] = await pair()
+    const replies: unknown[] = []
+    a.links.call(2, write, (reply) => replies.push(reply))
+    a.links.call(2, read(1), (reply) => replies.push(reply))
+    clock.settle()
+    expect(b.requests.map(({ request }) => request.kind)).toEqual(['write', 'read'])
+    b.requests[1]!.reply({ kind: 'values', values: [undefined] })
+    b.requests[0]!.reply(written)
+    clock.settle()
+    expect(replies).toEqual([{ kind: 'values', values: [undefined] }, written])
+  })
+
+  it('is answered with undefined, exactly once, when the connection is lost; a late reply goes nowhere', async () => {
+    const [a, b] = await pair()
+    const replies: unknown[] = []
+    a.links.call(2, write, (reply) => replies.push(['lost', reply, a.links.isUp(2)]))
+    clock.settle()
+    network.cut(1, 2)
+    expect(replies).toEqual([['lost', undefined, false]])
+    network.connect(1, 2)
+    clock.settle()
+    a.links.call(2, write, (reply) => replies.push(['new', reply]))
+    clock.settle()
+    b.requests[0]!.reply({ kind: 'unknown' })
+    clock.settle()
+    expect(replies.length).toBe(1)
+    b.requests[1]!.reply(written)
+    clock.settle()
+    expect(replies[1]).toEqual(['new', written])
+  })
+
+  it('may call again from within its reply', async () => {
+    const [a] = await pair()
+    const results: boolean[] = []
+    a.links.call(2, write, () => results.push(a.links.call(2, write, () => {})))
+    network.cut(1, 2)
+    expect(results).toEqual([false])
+  })
+
+  it('is refused beyond the bounds in number and in bytes', async () => {
+    const [a, b] = await pair({ callsMax: 3, callBytesMax: 100 })
+    for (let i = 0; i < 3; i++) expect(a.links.call(2, write, () => {})).toBe(true)
+    expect(a.links.call(2, write, () => {})).toBe(false)
+    clock.settle()
+    for (const { reply } of b.requests) reply(written)
+    clock.settle()
+    const large = { ...write, block: Buffer.alloc(200) } as RangeRequest
+    expect(a.links.call(2, large, () => {})).toBe(true)
+    expect(a.links.call(2, write, () => {})).toBe(false)
+  })
+
+  it('answered with something else drops the connection', async () => {
+    const [a, b] = await pair()
+    const replies: unknown[] = []
+    a.links.call(2, read(2), (reply) => replies.push(reply))
+    clock.settle()
+    b.requests[0]!.reply({ kind: 'values', values: [undefined] })
+    clock.settle()
+    expect(replies).toEqual([undefined])
+    expect(a.transport.disconnected).toEqual([2])
+  })
+
+  it('answered twice is a broken invariant of the answering node', async () => {
+    const [a, b] = await pair()
+    a.links.call(2, write, () => {})
+    clock.settle()
+    b.requests[0]!.reply(written)
+    expect(() => b.requests[0]!.reply(written)).toThrow(InvariantViolation)
+  })
+
+  it('whose values would pile up behind a peer that does not read is refused instead', async () => {
+    const [a, b] = await pair({ waitingBytesMax: 3 << 20 })
+    const replies: (RangeReply | undefined)[] = []
+    for (let i = 0; i < 3; i++) a.links.call(2, read(1), (reply) => replies.push(reply))
+    clock.settle()
+    b.transport.mode = 'full'
+    const values = [{ version: 1, value: Buffer.alloc(1 << 20) }]
+    for (const { reply } of b.requests) reply({ kind: 'values', values })
+    b.transport.mode = 'open'
+    clock.pass(50)
+    expect(replies.map((reply) => reply?.kind)).toEqual(['values', 'values', 'refused'])
+  })
+
+  it('is settled by close, which calls no handler afterwards', async () => {
+    const [a] = await pair()
+    const replies: unknown[] = []
+    a.links.call(2, write, (reply) => replies.push(reply))
+    await a.links.close()
+    network.cut(1, 2)
+    clock.pass(1_000)
+    expect(replies).toEqual([undefined])
+    expect(a.transport.isClosed).toBe(true)
+    expect(a.events).toEqual([['up', 2, 1]])
+    expect(a.links.sendRaft(2, 1, heartbeat(1))).toBe(false)
+  })
+})
+
+describe('a call of open shape', () => {
+  const settled = async (): Promise<void> => {
+    for (let i = 0; i < 10; i++) {
+      await undefined
+      clock.settle()
+    }
+  }
+
+  it('is answered', async () => {
+    const [a] = await pair()
+    const answer = a.links.ask(2, 'report', { x: [1, 'two'] }, 100)
+    await settled()
+    expect(await answer).toEqual({ from: 1, method: 'report', body: { x: [1, 'two'] } })
+  })
+
+  it('rejects with the code of the other side, or INTERNAL', async () => {
+    const [a, b] = await pair()
+    b.handlers.onAsk = async (_from, method) => {
+      if (method === 'coded') throw new CordilleraError('NOT_FOUND', { detail: 'no such thing' })
+      throw method === 'broken' ? new InvariantViolation('broken') : new TypeError('secret')
+    }
+    const asked = ['coded', 'defect', 'broken'].map((method) => a.links.ask(2, method, null, 100))
+    const results = Promise.allSettled(asked)
+    await settled()
+    const reasons = (await results).map((result) => (result as PromiseRejectedResult).reason)
+    expect(reasons[0]).toMatchObject({ code: 'NOT_FOUND', message: 'no such thing' })
+    expect(reasons.slice(1)).toMatchObject([{ code: 'INTERNAL' }, { code: 'INTERNAL' }])
+    expect(reasons[1].message).not.toContain('secret')
+    expect(b.fatal).toEqual([expect.any(InvariantViolation)])
+  })
+
+  it('rejects when no answer comes in time, the link goes or was never there, and beyond the bound', async () => {
+    const [a, b] = await pair({ asksMax: 2 })
+    b.handlers.onAsk = () => new Promise(() => {})
+    const late = a.links.ask(2, 'm', null, 50)
+    const lost = a.links.ask(2, 'm', null, 5_000)
+    await expect(a.links.ask(2, 'm', null, 50)).rejects.toMatchObject({ code: 'OVERLOADED' })
+    const expected = Promise.all([
+      expect(late).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' }),
+      expect(lost).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' }),
+    ])
+    clock.pass(60)
+    network.cut(1, 2)
+    await expected
+    await expect(a.links.ask(2, 'm', null, 50)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    await expect(a.links.ask(2, 'm'.repeat(100), null, 50)).rejects.toMatchObject({ code: 'BAD_REQUEST' })
+  })
+})

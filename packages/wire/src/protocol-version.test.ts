@@ -1,0 +1,85 @@
+import { createHash } from 'node:crypto'
+import { CordilleraError } from '@cordillera/base'
+import { type Message, sealEntry } from '@cordillera/raft-core'
+import type { Descriptor } from '@cordillera/ranges'
+import { expect, it } from 'vitest'
+import { writeAnswer, writeAsk, writeAskFailed } from './ask-codec.js'
+import { encodeBody } from './open-body.js'
+import { writeMessage } from './raft-codec.js'
+import type { RangeReply, RangeRequest } from './range-call.js'
+import { writeReply } from './range-reply-codec.js'
+import { writeRequest } from './range-request-codec.js'
+import { PROTOCOL_VERSION, RecordKind } from './record.js'
+import { framesOf } from './testing/frames.js'
+
+/**
+ * The hash of one sample of every record, by protocol version. When a layout changes, PROTOCOL_VERSION counts up and a
+ * line is added; a line that is there never changes.
+ */
+const hashes: Readonly<Record<number, string>> = {
+  1: 'ec125d5cdaf592b8552f4c420cdfc606',
+}
+
+const to = { from: 1, to: 300, term: 70_000 }
+const messages: Message[] = [
+  { kind: 'vote-request', ...to, pre: true, lastIndex: 5, lastTerm: 4, transfer: false },
+  { kind: 'vote-request', ...to, pre: false, lastIndex: 5, lastTerm: 4, transfer: true },
+  { kind: 'vote-reply', ...to, pre: true, granted: false },
+  { kind: 'vote-reply', ...to, pre: false, granted: true },
+  {
+    kind: 'append-request',
+    ...to,
+    prevIndex: 2 ** 33,
+    prevTerm: 69_999,
+    commitIndex: 3,
+    entries: [sealEntry(70_000, 2 ** 33 + 1, 0, Buffer.alloc(20)), sealEntry(70_000, 2 ** 33 + 2, 1, Buffer.alloc(18))],
+  },
+  { kind: 'append-reply', ...to, accepted: true, index: 8, hintIndex: 9, hintTerm: 10 },
+  { kind: 'heartbeat', ...to, commitIndex: 11, readRound: 12, quiesce: true },
+  { kind: 'heartbeat-reply', ...to, readRound: 12 },
+  { kind: 'timeout-now', ...to },
+]
+const requests: RangeRequest[] = [
+  { kind: 'write', rangeId: 7, count: 2, block: Buffer.from('block') },
+  { kind: 'read', rangeId: 7, epochVersion: 3, keys: ['', 'key\xff'] },
+  {
+    ...{ kind: 'scan', rangeId: 7, epochVersion: 3, start: 'a', end: 'b', limit: 100, bytesMax: 1 << 20 },
+    ...{ reverse: true, values: false },
+  },
+  {
+    ...{ kind: 'scan', rangeId: 7, epochVersion: 3, start: 'a', end: null, limit: 100, bytesMax: 1 << 20 },
+    ...{ reverse: false, values: true },
+  },
+] as const
+const descriptor: Descriptor = {
+  rangeId: 7,
+  start: 'a',
+  end: null,
+  epoch: { version: 3, confVersion: 2 },
+  replicas: [{ replicaId: 1, nodeId: 2, type: 'voter' }],
+}
+const replies: RangeReply[] = [
+  { kind: 'written', versions: [5, 5] },
+  { kind: 'written', versions: [5, 6] },
+  { kind: 'values', values: [undefined, { version: 9, value: Buffer.from('v') }] },
+  { kind: 'scanned', entries: [{ key: 'k', version: 9, value: Buffer.from('v') }], more: true },
+  ...(['not-leader', 'no-range', 'epoch-mismatch', 'overloaded', 'lost', 'closing'] as const).map(
+    (reason): RangeReply => ({ kind: 'refused', reason, leader: 3, descriptors: [descriptor] }),
+  ),
+  { kind: 'unknown' },
+]
+
+it('the protocol version is counted up whenever a layout changes', () => {
+  const [frame] = framesOf((frames) => {
+    const { out } = frames
+    out.u8(RecordKind.ping).varint(1).u8(RecordKind.pong).varint(2)
+    for (const message of messages) writeMessage(out, 7, message)
+    for (const request of requests) writeRequest(out, 1, request)
+    for (const reply of replies) writeReply(frames, 1, reply)
+    writeAsk(out, 1, 'report', encodeBody({ a: [1, 'b', null, 1.5] }))
+    writeAnswer(out, 1, encodeBody(null))
+    writeAskFailed(out, 1, new CordilleraError('CLOSED', { detail: 'no' }))
+  })
+  const hash = createHash('sha256').update(frame!).digest('hex').slice(0, 32)
+  expect(hashes[PROTOCOL_VERSION], `the layouts hash to ${hash}`).toBe(hash)
+})

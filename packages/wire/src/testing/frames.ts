@@ -1,0 +1,58 @@
+import type { RangeId } from '@cordillera/base'
+import type { Message } from '@cordillera/raft-core'
+import { OutgoingFrames } from '../outgoing-frames.js'
+import type { RangeReply, RangeRequest } from '../range-call.js'
+import type { ReplyShape } from '../range-reply-codec.js'
+import { type RecordSink, readFrame } from '../read-frame.js'
+
+/** Every record that arrived, in order, as plain data. */
+export class RecordedSink implements RecordSink {
+  isClosed = false
+  readonly records: unknown[] = []
+  readonly shapes = new Map<number, ReplyShape>()
+
+  onPing(sequence: number): void {
+    this.records.push({ ping: sequence })
+  }
+  onPong(sequence: number): void {
+    this.records.push({ pong: sequence })
+  }
+  onRaft(rangeId: RangeId, message: Message): void {
+    this.records.push({ rangeId, message })
+  }
+  onRequest(callId: number, request: RangeRequest): void {
+    this.records.push({ callId, request })
+  }
+  shapeOf(callId: number): ReplyShape | undefined {
+    return this.shapes.get(callId)
+  }
+  onReply(callId: number, reply: RangeReply): void {
+    this.records.push({ callId, reply })
+  }
+  onAsk(callId: number, method: string, body: Uint8Array): void {
+    this.records.push({ callId, method, body: Buffer.from(body) })
+  }
+  onAnswer(callId: number, body: Uint8Array): void {
+    this.records.push({ callId, body: Buffer.from(body) })
+  }
+  onAskFailed(callId: number, error: Error): void {
+    this.records.push({ callId, error })
+  }
+}
+
+/** The frames that `write` fills. */
+export function framesOf(write: (frames: OutgoingFrames) => void): Uint8Array[] {
+  const sent: Uint8Array[] = []
+  const frames = new OutgoingFrames((frame) => {
+    sent.push(frame)
+    return true
+  })
+  write(frames)
+  frames.flush()
+  return sent
+}
+
+export function recordsOf(frames: readonly Uint8Array[], sink = new RecordedSink()): unknown[] {
+  for (const frame of frames) readFrame(frame, sink)
+  return sink.records
+}

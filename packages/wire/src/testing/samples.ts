@@ -1,0 +1,133 @@
+import { EntryType, type Message, sealEntry } from '@cordillera/raft-core'
+import type { Descriptor } from '@cordillera/ranges'
+import fc from 'fast-check'
+import type { RangeReply, RangeRequest } from '../range-call.js'
+
+/** Arbitrary well-formed messages of every kind. */
+const id = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }))
+const number = fc.oneof(fc.nat(300), fc.maxSafeNat())
+const term = fc.oneof(fc.nat(300), fc.nat(2 ** 47))
+const key = fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes).toString('latin1'))
+const value = fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes))
+const addressed = { from: id, to: id, term: number }
+const versioned = fc.record({ version: id, value })
+
+const appendRequest = fc
+  .record({
+    from: id,
+    to: id,
+    prevIndex: fc.nat(2 ** 40),
+    prevTerm: term,
+    commitIndex: number,
+    payloads: fc.array(fc.tuple(value, fc.nat(3), fc.constantFrom(...Object.values(EntryType))), { maxLength: 8 }),
+    above: fc.nat(5),
+  })
+  .map(({ payloads, above, ...rest }): Message => {
+    let last = rest.prevTerm
+    const entries = payloads.map(([payload, step, type], i) => {
+      last += step
+      return sealEntry(last, rest.prevIndex + 1 + i, type, Buffer.concat([Buffer.alloc(18), payload]))
+    })
+    return { kind: 'append-request', ...rest, term: last + above, entries }
+  })
+
+export const messages: fc.Arbitrary<Message> = fc.oneof(
+  appendRequest,
+  fc.record({
+    kind: fc.constant('append-reply' as const),
+    ...addressed,
+    accepted: fc.boolean(),
+    index: number,
+    hintIndex: number,
+    hintTerm: number,
+  }),
+  fc.record({
+    kind: fc.constant('heartbeat' as const),
+    ...addressed,
+    commitIndex: number,
+    readRound: number,
+    quiesce: fc.boolean(),
+  }),
+  fc.record({ kind: fc.constant('heartbeat-reply' as const), ...addressed, readRound: number }),
+  fc.record({
+    kind: fc.constant('vote-request' as const),
+    ...addressed,
+    pre: fc.boolean(),
+    lastIndex: number,
+    lastTerm: number,
+    transfer: fc.boolean(),
+  }),
+  fc.record({ kind: fc.constant('vote-reply' as const), ...addressed, pre: fc.boolean(), granted: fc.boolean() }),
+  fc.record({ kind: fc.constant('timeout-now' as const), ...addressed }),
+)
+
+export const requests: fc.Arbitrary<RangeRequest> = fc.oneof(
+  fc
+    .record({ kind: fc.constant('write' as const), rangeId: id, block: value })
+    .chain((write) => fc.nat(write.block.length >> 1).map((count) => ({ ...write, count }))),
+  fc.record({
+    kind: fc.constant('read' as const),
+    rangeId: id,
+    epochVersion: number,
+    keys: fc.array(key, { maxLength: 10 }),
+  }),
+  fc.record({
+    kind: fc.constant('scan' as const),
+    rangeId: id,
+    epochVersion: number,
+    start: key,
+    end: fc.option(key),
+    reverse: fc.boolean(),
+    limit: fc.nat(10_000),
+    bytesMax: number,
+    values: fc.boolean(),
+  }),
+)
+
+export const descriptors: fc.Arbitrary<Descriptor> = fc.record({
+  rangeId: id,
+  start: key,
+  end: fc.constant(null),
+  epoch: fc.record({ version: number, confVersion: number }),
+  replicas: fc
+    .uniqueArray(fc.nat(500), { maxLength: 5 })
+    .map((ids) => ids.map((n) => ({ replicaId: n + 1, nodeId: n + 2, type: n % 2 ? 'voter' : 'learner' }) as const)),
+})
+
+const refused = fc.record({
+  kind: fc.constant('refused' as const),
+  reason: fc.constantFrom('not-leader', 'no-range', 'epoch-mismatch', 'overloaded', 'lost', 'closing'),
+  leader: number,
+  descriptors: fc.array(descriptors, { maxLength: 3 }),
+})
+
+/** A reply that fits the request. */
+export function repliesTo(request: RangeRequest): fc.Arbitrary<RangeReply> {
+  const others = fc.oneof(refused, fc.constant({ kind: 'unknown' as const }))
+  switch (request.kind) {
+    case 'write': {
+      const { count } = request
+      const each = fc.array(id, { minLength: count, maxLength: count })
+      const equal = id.map((version) => new Array<number>(count).fill(version))
+      return fc.oneof(
+        fc.oneof(each, equal).map((versions) => ({ kind: 'written' as const, versions })),
+        others,
+      )
+    }
+    case 'read': {
+      const { length } = request.keys
+      const values = fc.array(fc.option(versioned, { nil: undefined }), { minLength: length, maxLength: length })
+      return fc.oneof(
+        values.map((one) => ({ kind: 'values' as const, values: one })),
+        others,
+      )
+    }
+    case 'scan': {
+      const entry = fc.record({ key, version: id, value })
+      const entries = fc.array(entry, { maxLength: Math.min(request.limit, 10) })
+      return fc.oneof(fc.record({ kind: fc.constant('scanned' as const), entries, more: fc.boolean() }), others)
+    }
+  }
+}
+
+export const calls = requests.chain((request) => repliesTo(request).map((reply) => ({ request, reply })))
