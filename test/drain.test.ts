@@ -16,13 +16,16 @@ test('a node that drains hands its leaderships over while others write on', { ti
   const acknowledged: string[] = []
   let longestMs = 0
   let isOver = false
+  const failures: unknown[] = []
   const writers = staying.map(async ({ url }, writer) => {
     for (let i = 0; !isOver; i++) {
       const key = `${(i % 16).toString(16)}-${writer}-${i}`
       const startMs = performance.now()
-      await put(url, key, key)
+      await put(url, key, key).then(
+        () => acknowledged.push(key),
+        (error) => failures.push(error),
+      )
       longestMs = Math.max(longestMs, performance.now() - startMs)
-      acknowledged.push(key)
     }
   })
   await eventually('writes flow', () => acknowledged.length > 500)
@@ -33,6 +36,7 @@ test('a node that drains hands its leaderships over while others write on', { ti
   isOver = true
   await Promise.all(writers)
 
+  expect(failures).toEqual([])
   expect(leaders).not.toContain(leavingId)
   expect(leaders).not.toContain(null)
   console.log(`no write failed while a node drained; the longest took ${longestMs.toFixed(0)} ms`)

@@ -69,7 +69,7 @@ export function exchange(
 }
 
 function problemCode(headers: IncomingHttpHeaders, body: Buffer): string | undefined {
-  if (headers['content-type'] !== 'application/problem+json' || body.length === 0) return undefined
+  if (!headers['content-type']?.startsWith('application/problem+json') || body.length === 0) return undefined
   return JSON.parse(body.toString('utf8')).code
 }
 

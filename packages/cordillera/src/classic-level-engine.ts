@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { CordilleraError, type Key } from '@cordillera/base'
 import type { EngineBatch, EngineIterator, EngineSnapshot, StateEngine } from '@cordillera/state'
-import { ClassicLevel } from 'classic-level'
+import { ClassicLevel, type Iterator } from 'classic-level'
 
 /**
  * The state database on a real disk: LevelDB, by way of `classic-level`.
@@ -52,7 +52,9 @@ export class ClassicLevelEngine implements StateEngine {
     return {
       iterate: ({ start, end, reverse }) => {
         const span = end === null ? { gte: start } : { gte: start, lt: end }
-        return new ClassicLevelIterator(db.iterator({ ...span, reverse, snapshot, highWaterMarkBytes: CHUNK_BYTES }))
+        return new ClassicLevelIterator(
+          db.iterator<Key, Buffer>({ ...span, reverse, snapshot, highWaterMarkBytes: CHUNK_BYTES }),
+        )
       },
       close: () => snapshot.close(),
     }
@@ -76,7 +78,7 @@ type Database = ClassicLevel<Key, Buffer>
 
 const MIB = 1 << 20
 
-/** Measured; see `decisions/0001-classic-level-options.md`. */
+/** Measured; see `packages/state/decisions/0004-classic-level-options.md`. */
 const OPTIONS = {
   keyEncoding: 'utf8',
   valueEncoding: 'buffer',
@@ -84,7 +86,7 @@ const OPTIONS = {
   writeBufferSize: 32 * MIB,
   cacheSize: 64 * MIB,
   maxFileSize: 8 * MIB,
-  compression: true,
+  compression: false,
 } as const
 
 const BYTES = { keyEncoding: 'buffer', valueEncoding: 'buffer' } as const
@@ -93,9 +95,9 @@ const DURABLY = { sync: true } as const
 const CHUNK_BYTES = 256 << 10
 
 class ClassicLevelIterator implements EngineIterator {
-  readonly #iterator: ReturnType<Database['iterator']>
+  readonly #iterator: Iterator<Database, Key, Buffer>
 
-  constructor(iterator: ReturnType<Database['iterator']>) {
+  constructor(iterator: Iterator<Database, Key, Buffer>) {
     this.#iterator = iterator
   }
 

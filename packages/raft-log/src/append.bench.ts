@@ -1,9 +1,9 @@
 /**
  * What an append costs, on real files: CPU and time per entry of 256 B at 64 and 1024 entries a sync, over 16 groups.
  *
- * Run by hand: `esbuild packages/raft-log/src/append.bench.ts --bundle --platform=node --format=esm` piped into
- * `node --expose-gc --input-type=module - DIRECTORY`. Its `Disk` is the smallest that works; the store's own lives in
- * the composition root.
+ * Run by hand: `npx rolldown packages/raft-log/src/append.bench.ts --platform node --format esm -o bench.mjs`, then
+ * `node --expose-gc bench.mjs DIRECTORY`. Its `Disk` is the smallest that works; the store's own lives in the
+ * composition root.
  */
 import { Buffer } from 'node:buffer'
 import { mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'

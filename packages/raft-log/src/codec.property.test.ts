@@ -1,8 +1,17 @@
 import { Buffer } from 'node:buffer'
+import { crc32 } from 'node:zlib'
 import { CordilleraError, SeededRandom } from '@cordillera/base'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { BatchKind, type BatchSummary, batchHeaderBytes, tryReadBatchHeader, writeBatchHeader } from './batch-header.js'
+import {
+  BatchKind,
+  type BatchSummary,
+  batchHeaderBytes,
+  bodySeed,
+  isBodyWhole,
+  tryReadBatchHeader,
+  writeBatchHeader,
+} from './batch-header.js'
 import { entries, openCopy, openFixture } from './log-fixture.js'
 import { decodeRecords, RECORD_HEAD_BYTES, RecordKind, writeIntegers, writeRecordHead } from './record.js'
 import { encodeSegmentHeader, tryDecodeSegmentHeader } from './segment-format.js'
@@ -54,6 +63,18 @@ describe('batch headers', () => {
         expect(tryReadBatchHeader(Buffer.from(noise), 0)).toBeUndefined()
       }),
     )
+  })
+})
+
+describe('bodies', () => {
+  it('are whole in no other segment and as no other batch', () => {
+    const body = Buffer.alloc(512, 7)
+    const bodyCrc = crc32(body.subarray(80), bodySeed(3, 9))
+    const summary = { sequence: 3, headerBytes: 80, byteLength: 512, bodyCrc, kind: BatchKind.data, groups: [] }
+    expect(isBodyWhole(body, 0, summary, 9)).toBe(true)
+    expect(isBodyWhole(body, 0, summary, 10)).toBe(false)
+    expect(isBodyWhole(body, 0, { ...summary, sequence: 2 }, 9)).toBe(false)
+    expect(isBodyWhole(body, 512, summary, 9)).toBe(false)
   })
 })
 

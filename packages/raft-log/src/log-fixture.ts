@@ -15,10 +15,12 @@ export interface Fixture {
 
 export const SMALL = { segmentBytes: 64 * 1024, zeroChunkBytes: 16 * 1024, cacheBytesMax: 64 * 1024 } as const
 
-export async function openFixture(overrides: Partial<RaftLogOptions> = {}): Promise<Fixture> {
-  const clock = new ManualClock()
-  const disk = new MemoryDisk({ clock })
-  const options = { disk, clock, logger: silentLogger, ...SMALL, ...overrides }
+export async function openFixture(
+  overrides: Partial<RaftLogOptions> & { readonly clock?: ManualClock; readonly disk?: MemoryDisk } = {},
+): Promise<Fixture> {
+  const clock = overrides.clock ?? new ManualClock()
+  const disk = overrides.disk ?? new MemoryDisk({ clock })
+  const options = { logger: silentLogger, ...SMALL, ...overrides, disk, clock }
   const log = await clock.run(RaftLog.open(options))
   return { clock, disk, log, options }
 }

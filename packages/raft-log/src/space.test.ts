@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { entries, type Fixture, openCopy, openFixture, readAll, terms } from './log-fixture.js'
+import { ManualClock } from './manual-clock.js'
+import { MemoryDisk } from './memory-disk.js'
 import type { LogBytesReport } from './raft-log.js'
 
 /** Writes so much for one group, which compacts behind itself, that the log goes through many segments. */
@@ -50,6 +52,60 @@ describe('space', () => {
     const reopened = await openCopy(fixture)
     expect(terms(await readAll(reopened, 1))).toBe('1@1 2@1 3@1 4@2 5@2 6@2')
     expect(reopened.log.groups.get(1)).toMatchObject({ damaged: false, hardState: { term: 2, vote: 1 } })
+  })
+
+  it('does not carry what is replaced between its reading and its writing', async () => {
+    const fixture = await openFixture()
+    const { log, clock, disk } = fixture
+    const idle = Array.from({ length: 10 }, (_, i) => log.createGroup(i + 1))
+    for (const group of idle) group.append(entries(1, 6, 1, 10), undefined)
+    await clock.run(log.flush())
+    const busy = log.createGroup(1000)
+    const { read } = disk.counts
+    while (disk.counts.read === read) {
+      busy.append(entries(busy.lastIndex + 1, busy.lastIndex + 4, 1, 4000), undefined)
+      busy.compactTo(busy.lastIndex)
+      let isDone = false
+      log.flush().then(() => {
+        isDone = true
+      })
+      while (!isDone && disk.counts.read === read) {
+        clock.step()
+        for (let i = 0; i < 60; i++) await undefined
+      }
+    }
+    for (const group of idle.slice(0, 4)) group.append(entries(4, 5, 9, 10), undefined)
+    for (const group of idle.slice(4, 8)) group.compactTo(2)
+    log.removeGroup(9)
+    await clock.drain(60)
+    await clock.run(log.flush())
+    expect(log.stats.carriedEntries).toBeGreaterThan(0)
+    const reopened = await openCopy(fixture)
+    for (let id = 1; id <= 10; id++) {
+      const expected = id <= 4 ? '1@1 2@1 3@1 4@9 5@9' : id <= 8 ? '3@1 4@1 5@1 6@1' : '1@1 2@1 3@1 4@1 5@1 6@1'
+      if (id === 9) expect(reopened.log.groups.has(9)).toBe(false)
+      else expect(terms(await readAll(reopened, id)), `replica ${id}`).toBe(expected)
+    }
+  })
+
+  it('does not use a segment again while it is being read', async () => {
+    let readMs = 0
+    const clock = new ManualClock()
+    const disk = new MemoryDisk({ clock, latencyMs: (operation) => (operation === 'read' ? readMs : 0) })
+    const fixture = await openFixture({ clock, disk, cacheBytesMax: 1 })
+    await keepBusy(fixture, 8, 4)
+    const group = fixture.log.createGroup(1)
+    group.append(entries(1, 20, 1, 100), undefined)
+    await clock.run(fixture.log.flush())
+    readMs = 1e6
+    const load = group.load(1, 20, 4000)
+    for (let i = 0; i < 5; i++) await undefined
+    group.compactTo(20)
+    readMs = 0
+    await keepBusy(fixture, 8, 60)
+    expect(fixture.log.stats.recycledSegments).toBeGreaterThan(5)
+    await clock.run(load)
+    expect(group.damaged).toBe(false)
   })
 
   it('does not let go of a segment whose entries nobody compacts, and reports the groups that keep it', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { stateEngineContract } from './engine-contract.js'
-import { ManualClock } from './manual-clock.js'
 import { MemoryEngine } from './memory-engine.js'
+import { ManualClock } from './testing/manual-clock.js'
 
 const immediate = new (class extends ManualClock {
   override defer(callback: () => void): void {

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { describe, expect, it } from 'vitest'
-import { ManualClock } from './manual-clock.js'
 import { MemoryEngine } from './memory-engine.js'
+import { ManualClock } from './testing/manual-clock.js'
 
 function put(engine: MemoryEngine, key: string, value: string): Promise<void> {
   const batch = engine.batch()

@@ -3,9 +3,9 @@ import { type Key, silentLogger } from '@cordillera/base'
 import type { Descriptor, Write } from '@cordillera/ranges'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { ManualClock } from './manual-clock.js'
 import { MemoryEngine } from './memory-engine.js'
 import { type ScanRequest, type ScanResult, StateStore } from './state-store.js'
+import { ManualClock } from './testing/manual-clock.js'
 
 /**
  * Random histories of a store against a naive twin: one map, a log of all writes, and the cuts that were acknowledged.

@@ -3,10 +3,10 @@ import { type Key, silentLogger } from '@cordillera/base'
 import type { Descriptor, Write } from '@cordillera/ranges'
 import { describe, expect, it } from 'vitest'
 import { dataKey, replicaRecordKey, STORE_RECORD_KEY } from './engine-keys.js'
-import { ManualClock } from './manual-clock.js'
 import { MemoryEngine } from './memory-engine.js'
 import type { ReplicaState } from './replica-catalog.js'
 import { type FlushSample, type ScanRequest, StateStore } from './state-store.js'
+import { ManualClock } from './testing/manual-clock.js'
 
 /** Two ranges, `[a, m)` as replica 1 and `[m, ∞)` as replica 2, in a store over an engine in memory. */
 class Bench {

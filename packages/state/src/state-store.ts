@@ -239,12 +239,12 @@ export class StateStore {
     this.#ownReplica(replica).sealed = true
     return this.#enqueueWriter(async () => {
       await this.#flushCut()
-      this.#catalog.live.delete(replicaId)
       const batch = this.#engine.batch()
       await feedDeletes(batch, this.#engine, dataSpan(descriptor))
       const staged = this.#catalog.stage(batch, [{ kind: 'removed', replicaId }])
       await this.#write(batch)
       this.#catalog.commit(staged)
+      this.#catalog.live.delete(replicaId)
       this.#overlay.dropClean()
     })
   }

@@ -1,5 +1,13 @@
 import { Buffer } from 'node:buffer'
-import { ByteReader, ByteWriter, CordilleraError, type ErrorCode, errorKinds, type Incarnation, type NodeId } from '@cordillera/base'
+import {
+  ByteReader,
+  ByteWriter,
+  CordilleraError,
+  type ErrorCode,
+  errorKinds,
+  type Incarnation,
+  type NodeId,
+} from '@cordillera/base'
 
 /**
  * The messages of a handshake, one a WebSocket message, `u8 type` first:

@@ -1,6 +1,7 @@
+export type { HostPort } from './address.js'
 export {
   defaultTransportLimits,
   type TransportLimits,
-  WebSocketTransport,
   type WebSocketTransportOptions,
-} from './web-socket-transport.js'
+} from './options.js'
+export { WebSocketTransport } from './web-socket-transport.js'

@@ -13,25 +13,26 @@ export interface SocketEvents {
  * A WebSocket that carries whole binary messages, with a bound on what strangers may send.
  *
  * Memory of received messages is never used again by anyone else (it is a view of what the kernel delivered, or a
- * buffer of its own), so receivers may keep views of it. A text message counts as garbage: the socket is ended. Until
- * {@link trust} no more than `strangerBytesMax` are taken, in all, so that a declared length reserves nothing.
+ * buffer of its own), so receivers may keep views of it. A text message counts as garbage: the socket is ended. No more
+ * bytes are taken, in all, than {@link allow} has allowed, so that a stranger's large message is never gathered.
  */
 export class MessageSocket {
   readonly #ws: WebSocket
   readonly #tcp: Socket
-  readonly #onData: (chunk: Buffer) => void
   #events: SocketEvents | undefined
   #error: Error | undefined
-  #strangerBytes = 0
+  #allowedBytes: number
 
-  constructor(ws: WebSocket, tcp: Socket, strangerBytesMax: number) {
+  constructor(ws: WebSocket, tcp: Socket, bytesMax: number) {
     this.#ws = ws
     this.#tcp = tcp
-    this.#onData = (chunk) => {
-      this.#strangerBytes += chunk.length
-      if (this.#strangerBytes > strangerBytesMax) this.#fail('more bytes than a stranger may send')
+    this.#allowedBytes = bytesMax
+    const onData = (chunk: Buffer): void => {
+      this.#allowedBytes -= chunk.length
+      if (this.#allowedBytes < 0) this.#fail('more bytes than a stranger may send')
+      else if (this.#allowedBytes === Number.POSITIVE_INFINITY) tcp.off('data', onData)
     }
-    tcp.on('data', this.#onData)
+    tcp.on('data', onData)
     ws.on('message', (data, isBinary) => {
       if (isBinary) this.#events?.onMessage(data as Buffer)
       else this.#fail('a text message')
@@ -57,9 +58,9 @@ export class MessageSocket {
     this.#events = events
   }
 
-  /** The other end has proved who it is: the bound on bytes is lifted. */
-  trust(): void {
-    this.#tcp.off('data', this.#onData)
+  /** So many bytes more may come; `Infinity` lifts the bound, once the other end has proved who it is. */
+  allow(bytes: number): void {
+    this.#allowedBytes = bytes
   }
 
   get isOpen(): boolean {

@@ -7,7 +7,7 @@ export interface TransportLimits {
   readonly queueBytesMax: number
   /** A handshake, or a dial, that takes longer is given up. */
   readonly handshakeMs: number
-  /** Connections whose handshake is not complete, guests included; more are turned away. */
+  /** Connections whose handshake is not complete, and as many guests that wait for an answer; more are turned away. */
   readonly strangersMax: number
   readonly guestQuestionBytesMax: number
   /** How long a guest's question may take to be answered. */
@@ -34,8 +34,8 @@ export interface WebSocketTransportOptions {
   /** Port 0: any; see `WebSocketTransport.address`. */
   readonly listen: HostPort
   readonly clock: Clock
-  /** For the jitter of dials; never for secrets. */
-  readonly random: Random
+  /** For the jitter of dials, never for secrets. Default: seeded by the system. */
+  readonly random?: Random
   readonly logger: Logger
   /** `host:port` at which others are told to reach this node, when it is not what is listened at. */
   readonly advertise?: string

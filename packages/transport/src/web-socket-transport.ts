@@ -1,330 +1,163 @@
-import type { Buffer } from 'node:buffer'
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { assert, type Clock, type Incarnation, type Logger, type NodeId, type Timer } from '@cordillera/base'
-import { FRAME_BYTES_MAX, type NodeIdentity, type Transport, type TransportHandlers } from '@cordillera/wire'
-import WebSocket, { WebSocketServer } from 'ws'
-import { askAsGuest, encodeGuestAnswer, encodeGuestFailure } from './guest.js'
-import { decideRefusal, decodeHello, encodeHello, encodeRefusal, HELLO_BYTES_MAX, type Refusal } from './hello.js'
+import { randomInt } from 'node:crypto'
+import { assert, CordilleraError, type NodeId, SeededRandom } from '@cordillera/base'
+import type { NodeIdentity, Transport, TransportHandlers } from '@cordillera/wire'
+import { type HostPort, parseAddress } from './address.js'
+import { answerGuest } from './guest-answer.js'
+import { askAsGuest } from './guest-ask.js'
+import { Handshake } from './handshake.js'
+import type { Hello, Refusal } from './hello.js'
+import { Listener } from './listener.js'
+import { logFailure, Mesh } from './mesh.js'
+import type { MessageSocket } from './message-socket.js'
+import {
+  checkOptions,
+  defaultTransportLimits,
+  type TransportLimits,
+  type WebSocketTransportOptions,
+} from './options.js'
+import { QuietLog } from './quiet-log.js'
 
 /**
- * The mesh over WebSockets (RFC 6455): one connection per pair of nodes, each WebSocket message one frame.
+ * {@link Transport} over WebSockets, on a port of its own.
  *
- * Both sides dial; of two connections between the same incarnations the one dialled by the higher node id stays, on
- * both sides, and the lower id waits a moment before it dials, so that this is rare. A newer incarnation replaces an
- * older one, which is refused from then on. What cannot be understood ends its connection and nothing else. A
- * connection that replaces another is reported down and up, never silently.
+ * One connection a pair of nodes; one message a frame, never compressed, never in fragments; TCP_NODELAY. Nothing is
+ * decoded before a handshake has checked protocol version, cluster, node, incarnation and, where there is one, the
+ * cluster secret. What waits for a slow peer is bounded. Garbage ends the connection that it came over, and nothing else.
  */
-export interface WebSocketTransportOptions {
-  /** Port 0: any free one; see {@link WebSocketTransport.address}. */
-  readonly listen: { readonly host: string; readonly port: number }
-  readonly clock: Clock
-  readonly logger: Logger
-  readonly limits?: Partial<TransportLimits>
-}
-
-export interface TransportLimits {
-  /** Queued and not yet taken by the operating system, per peer. */
-  readonly queueBytesMax: number
-  /** Connections that have not said who they are. */
-  readonly strangersMax: number
-  readonly handshakeMs: number
-  readonly redialMinMs: number
-  readonly redialMaxMs: number
-  /** How much longer the lower node id waits before it dials. */
-  readonly lowerIdDelayMs: number
-}
-
-export const defaultTransportLimits: TransportLimits = {
-  queueBytesMax: 64 << 20,
-  strangersMax: 256,
-  handshakeMs: 5_000,
-  redialMinMs: 100,
-  redialMaxMs: 2_000,
-  lowerIdDelayMs: 300,
-}
-
-interface Connection {
-  readonly socket: WebSocket
-  readonly peer: NodeId
-  readonly incarnation: Incarnation
-  readonly dialledBy: NodeId
-}
-
-/** A peer whose address is known, or that is connected. */
-interface Peer {
-  address: string | undefined
-  connection: Connection | undefined
-  dialling: WebSocket | undefined
-  redial: Timer | undefined
-  redialMs: number
-  /** The newest incarnation met; older ones are refused. */
-  incarnation: Incarnation
-}
-
 export class WebSocketTransport implements Transport {
-  readonly #listen: WebSocketTransportOptions['listen']
-  readonly #clock: Clock
-  readonly #logger: Logger
+  readonly #options: WebSocketTransportOptions
   readonly #limits: TransportLimits
-  readonly #peers = new Map<NodeId, Peer>()
-  readonly #strangers = new Set<WebSocket>()
+  readonly #log: QuietLog
+  readonly #listener: Listener
+  readonly #strangers = new Set<Handshake>()
+  readonly #asking = new Set<() => void>()
   #handlers: TransportHandlers | undefined
-  #identity: NodeIdentity | undefined
-  #http: Server | undefined
-  #server: WebSocketServer | undefined
-  #isClosed = false
+  #mesh: Mesh | undefined
+  #peers: ReadonlyMap<NodeId, string> = new Map()
+  #address: HostPort | undefined
+  #closed: Promise<void> | undefined
+  #guests = 0
 
+  /** Throws `CONFIG_INVALID` for addresses beyond loopback without a secret. */
   constructor(options: WebSocketTransportOptions) {
-    this.#listen = options.listen
-    this.#clock = options.clock
-    this.#logger = options.logger
+    checkOptions(options)
+    this.#options = options
     this.#limits = { ...defaultTransportLimits, ...options.limits }
+    this.#log = new QuietLog(options.logger, options.clock)
+    this.#listener = new Listener(this.#log, (socket) => this.#onStranger(socket))
   }
 
-  /** Where this node listens, once started. */
-  get address(): { readonly host: string; readonly port: number } {
-    const { address, port } = this.#http!.address() as AddressInfo
-    return { host: address, port }
+  /** What is listened at, with the port that the system chose; undefined before `start`. */
+  get address(): HostPort | undefined {
+    return this.#address
   }
 
   async start(handlers: TransportHandlers): Promise<void> {
     assert(this.#handlers === undefined, 'a transport is started once')
     this.#handlers = handlers
-    const http = createServer((_request, response) => {
-      response.writeHead(426, { 'content-type': 'text/plain', connection: 'close' })
-      response.end('This port is for the nodes of a Cordillera cluster.\n')
-    })
-    this.#http = http
-    await new Promise<void>((resolve, reject) => {
-      http.once('error', reject)
-      http.listen(this.#listen.port, this.#listen.host, () => {
-        http.off('error', reject)
-        resolve()
-      })
-    })
-    http.on('error', (error) => this.#logger.error('peer-server-error', { error: error.message }))
-    this.#server = new WebSocketServer({ server: http, perMessageDeflate: false, maxPayload: FRAME_BYTES_MAX })
-    this.#server.on('connection', (socket) => this.#onStranger(socket))
+    this.#address = await this.#listener.listen(this.#options.listen)
   }
 
   identify(identity: NodeIdentity): void {
-    assert(this.#identity === undefined, 'a node has one identity')
-    this.#identity = identity
-    for (const [nodeId, peer] of this.#peers) this.#scheduleDial(nodeId, peer, 0)
+    assert(this.#handlers !== undefined && this.#mesh === undefined, 'a transport is identified once, after its start')
+    const { clock, logger, secret } = this.#options
+    const random = this.#options.random ?? new SeededRandom(randomInt(2 ** 47))
+    const parts = { identity, clock, random, logger, secret, log: this.#log, limits: this.#limits }
+    this.#mesh = new Mesh({ ...parts, handlers: this.#handlers })
+    this.setPeers(this.#peers)
   }
 
   setPeers(addresses: ReadonlyMap<NodeId, string>): void {
-    for (const [nodeId, address] of addresses) {
-      const peer = this.#peer(nodeId)
-      if (peer.address === address) continue
-      peer.address = address
-      if (this.#identity !== undefined && peer.connection === undefined) this.#scheduleDial(nodeId, peer, 0)
-    }
+    this.#peers = new Map(addresses)
+    if (this.#closed === undefined) this.#mesh?.setPeers(this.#peers)
   }
 
   send(to: NodeId, frame: Uint8Array): boolean {
-    const socket = this.#peers.get(to)?.connection?.socket
-    if (socket === undefined || socket.readyState !== WebSocket.OPEN) return false
-    if (socket.bufferedAmount + frame.length > this.#limits.queueBytesMax) return false
-    socket.send(frame, { binary: true, compress: false })
-    return true
+    return this.#closed === undefined && this.#mesh !== undefined && this.#mesh.send(to, frame)
   }
 
   disconnect(peer: NodeId): void {
-    this.#peers.get(peer)?.connection?.socket.terminate()
+    this.#mesh?.disconnect(peer)
   }
 
   ask(address: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
-    return askAsGuest(address, body, timeoutMs, this.#clock)
-  }
-
-  async close(): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
-    for (const peer of this.#peers.values()) {
-      peer.redial?.cancel()
-      peer.dialling?.terminate()
-      peer.connection?.socket.terminate()
+    if (this.#closed !== undefined) return Promise.reject(new CordilleraError('CLOSED'))
+    try {
+      parseAddress(address)
+    } catch (error) {
+      return Promise.reject(error)
     }
-    for (const socket of this.#server?.clients ?? []) socket.terminate()
-    this.#server?.close()
-    const http = this.#http
-    if (http?.listening) await new Promise<void>((resolve) => http.close(() => resolve()))
+    const { clock, secret } = this.#options
+    return askAsGuest({ address, body, timeoutMs, clock, secret, underWay: this.#asking })
   }
 
-  #peer(nodeId: NodeId): Peer {
-    let peer = this.#peers.get(nodeId)
-    if (peer === undefined) {
-      const redialMs = this.#limits.redialMinMs
-      peer = {
-        address: undefined,
-        connection: undefined,
-        dialling: undefined,
-        redial: undefined,
-        redialMs,
-        incarnation: 0,
-      }
-      this.#peers.set(nodeId, peer)
-    }
-    return peer
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
   }
 
-  // --- accepting ---
+  async #close(): Promise<void> {
+    const { clock } = this.#options
+    for (const abort of [...this.#asking]) abort()
+    for (const handshake of this.#strangers) handshake.cancel()
+    const listenerClosed = this.#address === undefined ? undefined : this.#listener.close(clock, this.#limits.closeMs)
+    await this.#mesh?.close()
+    await listenerClosed
+  }
 
-  /** Somebody has connected: nothing but a hello is taken, soon. */
-  #onStranger(socket: WebSocket): void {
-    if (this.#strangers.size >= this.#limits.strangersMax || this.#isClosed) {
+  // --- who connects ---
+
+  #onStranger(socket: MessageSocket): void {
+    if (this.#closed !== undefined || this.#strangers.size >= this.#limits.strangersMax) {
       socket.terminate()
       return
     }
-    this.#strangers.add(socket)
-    const timer = this.#clock.after(this.#limits.handshakeMs, () => socket.terminate())
-    const settle = (): void => {
-      timer.cancel()
-      this.#strangers.delete(socket)
-    }
-    socket.on('error', (error) => this.#logger.info('peer-connection-error', { error: error.message }))
-    socket.once('close', settle)
-    socket.once('message', (data: Buffer, isBinary: boolean) => {
-      settle()
-      const text = isBinary || data.length > HELLO_BYTES_MAX ? '' : data.toString('utf8')
-      this.#onHello(socket, decodeHello(text))
+    const { clock, secret } = this.#options
+    const handshake: Handshake = new Handshake('acceptor', socket, {
+      clock,
+      secret,
+      handshakeMs: this.#limits.handshakeMs,
+      ownHello: (peer) => this.#mesh?.ownHello(peer?.nodeId ?? 0) ?? NOBODY,
+      decideHello: (hello) => this.#decideHello(hello),
+      decideAdmission: (hello) => this.#decideAdmission(hello),
+      onEstablished: (hello) => {
+        this.#strangers.delete(handshake)
+        if (hello.role === 'guest') this.#onGuest(socket)
+        else this.#mesh!.onEstablished(socket, hello, 'acceptor')
+      },
+      onFailed: (failure) => {
+        this.#strangers.delete(handshake)
+        logFailure(this.#log, failure, { remote: socket.remote.replace(/:\d+$/, '') })
+      },
     })
+    this.#strangers.add(handshake)
   }
 
-  #onHello(socket: WebSocket, hello: ReturnType<typeof decodeHello>): void {
-    if (hello.role === 'refused') this.#refuse(socket, hello.refusal)
-    else if (hello.role === 'guest') this.#serveGuest(socket)
-    else {
-      const peer = this.#peers.get(hello.nodeId)
-      const refusal =
-        decideRefusal(this.#identity, hello, peer?.incarnation ?? 0, undefined) ?? this.#refuseDuplicate(hello, peer)
-      if (refusal !== undefined) {
-        this.#refuse(socket, refusal)
-        return
-      }
-      socket.send(encodeHello({ role: 'node', ...this.#identity! }))
-      const { nodeId, incarnation } = hello
-      this.#establish({ socket, peer: nodeId, incarnation, dialledBy: nodeId })
-    }
+  #decideHello(hello: Hello): Refusal | undefined {
+    if (hello.role === 'client') return { reason: 'role', detail: 'clients are not served at this version' }
+    if (hello.role === 'guest') return undefined
+    if (this.#mesh === undefined) return { reason: 'not-ready', detail: 'the node does not belong to a cluster yet' }
+    return this.#mesh.decideHello(hello, 0)
   }
 
-  #refuseDuplicate(hello: NodeIdentity, peer: Peer | undefined): Refusal | undefined {
-    const existing = peer?.connection
-    if (existing === undefined || existing.incarnation !== hello.incarnation) return undefined
-    const self = this.#identity!.nodeId
-    if (existing.dialledBy !== self || hello.nodeId > self) return undefined
-    return { reason: 'duplicate', detail: `there is a connection between nodes ${self} and ${hello.nodeId}` }
+  #decideAdmission(hello: Hello): Refusal | undefined {
+    if (hello.role === 'node') return this.#mesh!.decideAdmission(hello, 'acceptor')
+    if (this.#guests < this.#limits.strangersMax) return undefined
+    return { reason: 'overloaded', detail: 'too many guests are being answered' }
   }
 
-  #refuse(socket: WebSocket, refusal: Refusal): void {
-    if (refusal.reason !== 'duplicate') this.#logger.warn('peer-refused', { ...refusal })
-    socket.send(encodeRefusal(refusal))
-    socket.close()
-  }
-
-  #serveGuest(socket: WebSocket): void {
-    socket.send(encodeHello({ role: 'guest' }))
-    const timer = this.#clock.after(this.#limits.handshakeMs, () => socket.terminate())
-    socket.once('close', () => timer.cancel())
-    socket.once('message', (body: Buffer) => {
-      this.#handlers!.onGuest(body).then(
-        (answer) => socket.send(encodeGuestAnswer(answer)),
-        (error) => socket.send(encodeGuestFailure(error)),
-      )
+  #onGuest(socket: MessageSocket): void {
+    const { clock } = this.#options
+    const { guestMs, guestQuestionBytesMax } = this.#limits
+    const handlers = this.#handlers!
+    this.#guests++
+    answerGuest({
+      ...{ socket, clock, guestMs, guestQuestionBytesMax, log: this.#log },
+      onQuestion: (body) => handlers.onGuest(body),
+      onGone: () => this.#guests--,
     })
-  }
-
-  // --- dialling ---
-
-  #scheduleDial(nodeId: NodeId, peer: Peer, delayMs: number): void {
-    if (this.#isClosed || nodeId === this.#identity!.nodeId) return
-    const extraMs = nodeId > this.#identity!.nodeId ? this.#limits.lowerIdDelayMs : 0
-    peer.redial?.cancel()
-    peer.redial = this.#clock.after(delayMs + extraMs, () => this.#dial(nodeId, peer))
-  }
-
-  #dial(nodeId: NodeId, peer: Peer): void {
-    if (this.#isClosed || peer.connection !== undefined || peer.dialling !== undefined) return
-    if (peer.address === undefined) return
-    const socket = new WebSocket(`ws://${peer.address}/`, { perMessageDeflate: false, maxPayload: FRAME_BYTES_MAX })
-    peer.dialling = socket
-    const timer = this.#clock.after(this.#limits.handshakeMs, () => socket.terminate())
-    socket.on('open', () => socket.send(encodeHello({ role: 'node', ...this.#identity! })))
-    socket.once('message', (data: Buffer, isBinary: boolean) => {
-      timer.cancel()
-      const text = isBinary || data.length > HELLO_BYTES_MAX ? '' : data.toString('utf8')
-      this.#onWelcome(nodeId, peer, socket, decodeHello(text))
-    })
-    socket.on('error', (error) => this.#onDialError(nodeId, error))
-    socket.on('close', () => {
-      timer.cancel()
-      if (peer.dialling !== socket) return
-      peer.dialling = undefined
-      if (peer.connection !== undefined) return
-      this.#scheduleDial(nodeId, peer, peer.redialMs)
-      peer.redialMs = Math.min(peer.redialMs * 2, this.#limits.redialMaxMs)
-    })
-  }
-
-  #onDialError(nodeId: NodeId, error: Error): void {
-    if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED' && !this.#isClosed) this.#handlers!.onRefused(nodeId)
-    else this.#logger.debug('dial-failed', { node: nodeId, error: error.message })
-  }
-
-  #onWelcome(nodeId: NodeId, peer: Peer, socket: WebSocket, hello: ReturnType<typeof decodeHello>): void {
-    const self = this.#identity!
-    const refusal =
-      hello.role === 'refused'
-        ? hello.refusal
-        : hello.role === 'guest'
-          ? { reason: 'malformed' as const, detail: 'it answered as a guest' }
-          : decideRefusal(self, hello, peer.incarnation, nodeId)
-    if (refusal !== undefined || hello.role !== 'node') {
-      if (refusal!.reason !== 'duplicate') this.#logger.warn('dial-refused', { node: nodeId, ...refusal })
-      socket.close()
-      return
-    }
-    const existing = peer.connection
-    const isWorse = existing !== undefined && existing.incarnation === hello.incarnation && nodeId > self.nodeId
-    if (isWorse && existing.dialledBy === nodeId) {
-      socket.close()
-      return
-    }
-    peer.dialling = undefined
-    this.#establish({ socket, peer: nodeId, incarnation: hello.incarnation, dialledBy: self.nodeId })
-  }
-
-  // --- connected ---
-
-  #establish(connection: Connection): void {
-    const { socket, peer: nodeId, incarnation } = connection
-    const peer = this.#peer(nodeId)
-    const former = peer.connection
-    if (former !== undefined) {
-      this.#drop(peer, former)
-      former.socket.terminate()
-    }
-    peer.connection = connection
-    peer.incarnation = incarnation
-    peer.redialMs = this.#limits.redialMinMs
-    peer.redial?.cancel()
-    socket.on('message', (data: Buffer, isBinary: boolean) => {
-      if (peer.connection !== connection) return
-      if (isBinary) this.#handlers!.onFrame(nodeId, data)
-      else socket.terminate()
-    })
-    socket.on('close', () => {
-      if (peer.connection !== connection) return
-      this.#drop(peer, connection)
-      if (!this.#isClosed) this.#scheduleDial(nodeId, peer, 0)
-    })
-    this.#handlers!.onUp(nodeId, incarnation)
-  }
-
-  #drop(peer: Peer, connection: Connection): void {
-    peer.connection = undefined
-    if (!this.#isClosed) this.#handlers!.onDown(connection.peer)
   }
 }
+
+/** What a node without an identity, and a guest, say of themselves. */
+const NOBODY = { role: 'guest', clusterId: '', nodeId: 0, incarnation: 0, expectedNodeId: 0, losses: 0 } as const

@@ -76,6 +76,8 @@ describe('records', () => {
         const isSame = other.kind === request.kind && shape.count === replyShape(request).count
         if (isSame || reply.kind === 'refused' || reply.kind === 'unknown') return
         if (reply.kind === 'scanned' && other.kind === 'scan' && reply.entries.length <= other.limit) return
+        const isPart = reply.kind === 'values' && reply.values.length > 0 && reply.values.length <= shape.count
+        if (isPart && other.kind === 'read') return
         expect(() => recordsOf(frames, sink)).toThrow(corrupt)
       }),
     )

@@ -265,9 +265,24 @@ describe('a call', () => {
     const replies: unknown[] = []
     a.links.call(2, read(2), (reply) => replies.push(reply))
     clock.settle()
-    b.requests[0]!.reply({ kind: 'values', values: [undefined] })
+    b.requests[0]!.reply({ kind: 'values', values: [undefined, undefined, undefined] })
     clock.settle()
     expect(replies).toEqual([undefined])
+    expect(a.transport.disconnected).toEqual([2])
+  })
+
+  it('to read may be answered for its first keys alone, but not for none', async () => {
+    const [a, b] = await pair()
+    const replies: unknown[] = []
+    for (let i = 0; i < 2; i++) a.links.call(2, read(2), (reply) => replies.push(reply))
+    clock.settle()
+    b.requests[0]!.reply({ kind: 'values', values: [undefined] })
+    clock.settle()
+    expect(replies).toEqual([{ kind: 'values', values: [undefined] }])
+    expect(a.transport.disconnected).toEqual([])
+    b.requests[1]!.reply({ kind: 'values', values: [] })
+    clock.settle()
+    expect(replies).toEqual([{ kind: 'values', values: [undefined] }, undefined])
     expect(a.transport.disconnected).toEqual([2])
   })
 

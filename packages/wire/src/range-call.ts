@@ -16,7 +16,7 @@ export interface WriteRequest {
   readonly block: Uint8Array
 }
 
-/** Linearizable reads of the newest versions. */
+/** Linearizable reads of the newest versions. The reply may hold fewer values than keys; ask again for the rest. */
 export interface ReadRequest {
   readonly kind: 'read'
   readonly rangeId: RangeId
@@ -47,7 +47,10 @@ export interface WrittenReply {
   readonly versions: readonly Version[]
 }
 
-/** A value a key, in order; undefined for absent. */
+/**
+ * A value a key, in order; undefined for absent. Values of the first keys alone when all would be too large for a
+ * reply, but of one key at least: ask again for the rest.
+ */
 export interface ValuesReply {
   readonly kind: 'values'
   readonly values: readonly (VersionedValue | undefined)[]

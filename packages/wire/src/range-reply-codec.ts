@@ -28,7 +28,7 @@ import { RecordKind } from './record.js'
  *
  * Values and scans that are large come in several records of at most about {@link PART_BYTES} and one value, of which
  * only the last is marked so; a reply may thus exceed a frame. A reply is decoded against the request that it answers:
- * another kind, or another number of results, is `CORRUPT`. Values are views of their frames.
+ * another kind, or a number of results that cannot be an answer, is `CORRUPT`. Values are views of their frames.
  */
 
 /** A record of a reply ends once it has grown past this. */
@@ -168,7 +168,7 @@ function writeValue(out: ByteWriter, value: VersionedValue | undefined): void {
 /** What a reply must fit, and what of it has arrived: one a call that waits. */
 export interface ReplyShape {
   readonly kind: RangeRequest['kind']
-  /** Results wanted: commands or keys; of a scan, the most entries that may come. */
+  /** Results wanted: commands; of a read or scan, the most values or entries that may come. */
   readonly count: number
   values: (VersionedValue | undefined)[] | undefined
   entries: ScannedEntry[] | undefined
@@ -249,7 +249,7 @@ function readValues(reader: ByteReader, last: boolean, shape: ReplyShape): Range
     values.push(version === 0 ? undefined : { version, value: reader.bytes(VALUE_BYTES_MAX) })
   }
   if (!last) return undefined
-  if (values.length !== shape.count) throw malformed('an answer to another request')
+  if (values.length === 0 && shape.count > 0) throw malformed('an answer without a value')
   return { kind: 'values', values }
 }
 

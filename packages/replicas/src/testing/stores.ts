@@ -1,0 +1,144 @@
+import { ManualClock, type NodeId, type RangeId, SeededRandom, silentLogger } from '@cordillera/base'
+import type { Message } from '@cordillera/raft-core'
+import { MemoryDisk, RaftLog } from '@cordillera/raft-log'
+import { type Descriptor, initialSpans, SYSTEM_RANGE_ID, SYSTEM_SPAN, WriteBlockBuilder } from '@cordillera/ranges'
+import { MemoryEngine, StateStore } from '@cordillera/state'
+import type { RangeReply, RangeRequest } from '@cordillera/wire'
+import { defaultReplicasLimits, Replicas, type ReplicasLimits } from '../replicas.js'
+
+/** Stores of a few nodes in one process, on a clock that the test drives; messages arrive a turn later. */
+export interface Store {
+  readonly nodeId: NodeId
+  readonly disk: MemoryDisk
+  readonly log: RaftLog
+  readonly state: StateStore
+  readonly replicas: Replicas
+  readonly fatal: unknown[]
+}
+
+export class Stores {
+  readonly clock = new ManualClock()
+  readonly stores = new Map<NodeId, Store>()
+  readonly descriptors: readonly Descriptor[]
+  /** Nodes that nobody reaches. */
+  readonly cutOff = new Set<NodeId>()
+  messages = 0
+
+  static async open(nodes: number, ranges: number, limits: Partial<ReplicasLimits> = {}): Promise<Stores> {
+    const stores = new Stores(nodes, ranges)
+    for (let nodeId = 1; nodeId <= nodes; nodeId++) await stores.#open(nodeId, limits)
+    return stores
+  }
+
+  private constructor(nodes: number, ranges: number) {
+    let replicaId = 0
+    this.descriptors = [SYSTEM_SPAN, ...initialSpans(ranges)].map((span, i) => ({
+      ...span,
+      rangeId: SYSTEM_RANGE_ID + i,
+      epoch: { version: 1, confVersion: 1 },
+      replicas: Array.from({ length: nodes }, (_, n) => ({
+        replicaId: ++replicaId,
+        nodeId: n + 1,
+        type: 'voter' as const,
+      })),
+    }))
+  }
+
+  /** Lets time pass until the condition holds; fails when it does not within a virtual minute. */
+  async until(condition: () => boolean, what: string): Promise<void> {
+    const deadline = this.clock.now() + 60_000
+    while (!condition()) {
+      if (this.clock.now() > deadline) throw new Error(`a minute has passed without: ${what}`)
+      if (!(await this.clock.next())) throw new Error(`nothing is left to happen, and yet not: ${what}`)
+    }
+  }
+
+  /** Lets so much time pass. */
+  async pass(ms: number): Promise<void> {
+    const end = this.clock.now() + ms
+    let isOver = false
+    this.clock.after(ms, () => {
+      isOver = true
+    })
+    while (!isOver && this.clock.now() <= end) await this.clock.next()
+  }
+
+  leaderOf(rangeId: RangeId): Store | undefined {
+    return [...this.stores.values()].find((store) => {
+      return !this.cutOff.has(store.nodeId) && store.replicas.replica(rangeId)?.core.role === 'leader'
+    })
+  }
+
+  async untilLed(): Promise<void> {
+    await this.until(() => this.descriptors.every(({ rangeId }) => this.leaderOf(rangeId)), 'a leader for every range')
+  }
+
+  /** Executes at the range's leader and lets time pass until it is answered. */
+  async execute(request: RangeRequest): Promise<RangeReply> {
+    const replies: RangeReply[] = []
+    this.leaderOf(request.rangeId)!.replicas.execute(request, (reply) => replies.push(reply))
+    await this.until(() => replies.length > 0, `an answer to ${request.kind}`)
+    return replies[0]!
+  }
+
+  async #open(nodeId: NodeId, limits: Partial<ReplicasLimits>): Promise<void> {
+    const { clock } = this
+    const disk = new MemoryDisk({ clock, latencyMs: (operation) => (operation === 'sync' ? 1 : 0) })
+    const opening = async (): Promise<void> => {
+      const log = await RaftLog.open({ disk, clock, logger: silentLogger, segmentBytes: 1 << 20 })
+      const state = await StateStore.open({ engine: new MemoryEngine({ clock }), clock, logger: silentLogger })
+      await state.createReplicas(
+        this.descriptors.map((descriptor) => {
+          const { replicaId } = descriptor.replicas[nodeId - 1]!
+          log.createGroup(replicaId).append([], { term: 0, vote: 0, commitIndex: 0 })
+          return { descriptor, replicaId, applied: { index: 0, term: 0 } }
+        }),
+      )
+      const fatal: unknown[] = []
+      const replicas = new Replicas({
+        nodeId,
+        clock,
+        random: new SeededRandom(nodeId),
+        logger: silentLogger,
+        log,
+        state,
+        links: {
+          isUp: (node) => this.#reaches(nodeId, node),
+          sendRaft: (to, rangeId, message) => this.#send(nodeId, to, rangeId, message),
+        },
+        limits: { ...defaultReplicasLimits, ...limits },
+        onFatal: (error) => fatal.push(error),
+      })
+      this.stores.set(nodeId, { nodeId, disk, log, state, replicas, fatal })
+    }
+    await clock.run(opening())
+  }
+
+  #reaches(from: NodeId, to: NodeId): boolean {
+    return this.stores.has(to) && !this.cutOff.has(from) && !this.cutOff.has(to)
+  }
+
+  #send(from: NodeId, to: NodeId, rangeId: RangeId, message: Message): boolean {
+    if (!this.#reaches(from, to)) return false
+    this.messages++
+    this.clock.defer(() => {
+      if (this.#reaches(from, to)) this.stores.get(to)!.replicas.onRaft(from, rangeId, message)
+    })
+    return true
+  }
+}
+
+export function writeOf(descriptor: Descriptor, key: string, value: string): RangeRequest {
+  const builder = new WriteBlockBuilder(descriptor.epoch.version)
+  builder.put(key, new TextEncoder().encode(value))
+  return { kind: 'write', rangeId: descriptor.rangeId, count: 1, block: builder.take() }
+}
+
+export function readOf(descriptor: Descriptor, key: string): RangeRequest {
+  return { kind: 'read', rangeId: descriptor.rangeId, epochVersion: descriptor.epoch.version, keys: [key] }
+}
+
+/** A key within the range's span. */
+export function keyIn(descriptor: Descriptor, suffix: string): string {
+  return `${descriptor.start === '' ? '\x00' : descriptor.start}${suffix}`
+}
