@@ -69,6 +69,10 @@ export class ClassicLevelEngine implements StateEngine {
     }
   }
 
+  approximateBytes({ start, end }: { readonly start: Key; readonly end: Key }): Promise<number> {
+    return this.#db.approximateSize(start, end)
+  }
+
   close(): Promise<void> {
     return this.#db.close()
   }

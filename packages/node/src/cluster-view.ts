@@ -22,6 +22,8 @@ export interface Picture {
   readonly descriptors: readonly Descriptor[]
   /** By node; nodes that did not answer are absent. */
   readonly reports: ReadonlyMap<NodeId, NodeReport>
+  /** What these nodes report of a range. */
+  readonly reportOf: (nodeId: NodeId, rangeId: RangeId) => NodeRangeReport | undefined
 }
 
 export function describeCluster(picture: Picture): ClusterInfo {
@@ -66,7 +68,7 @@ export function describeNode(picture: Picture, node: RegisteredNode): NodeInfo {
 export function describeRange(picture: Picture, descriptor: Descriptor): RangeInfo {
   const reported = new Map<NodeId, NodeRangeReport>()
   for (const place of descriptor.replicas) {
-    const report = reportOf(picture, place.nodeId, descriptor.rangeId)
+    const report = picture.reportOf(place.nodeId, descriptor.rangeId)
     if (report !== undefined) reported.set(place.nodeId, report)
   }
   let leader: { nodeId: NodeId; report: NodeRangeReport } | undefined
@@ -139,8 +141,11 @@ function boundsForPeople(descriptor: Descriptor): { keyspace: string; start: str
   }
 }
 
-function reportOf(picture: Picture, nodeId: NodeId, rangeId: RangeId): NodeRangeReport | undefined {
-  return picture.reports.get(nodeId)?.ranges.find((range) => range.rangeId === rangeId)
+/** Finds a report by node and range in constant time. */
+export function indexReports(reports: ReadonlyMap<NodeId, NodeReport>): Picture['reportOf'] {
+  const byNode = new Map<NodeId, Map<RangeId, NodeRangeReport>>()
+  for (const [nodeId, { ranges }] of reports) byNode.set(nodeId, new Map(ranges.map((range) => [range.rangeId, range])))
+  return (nodeId, rangeId) => byNode.get(nodeId)?.get(rangeId)
 }
 
 function rounded(value: number | undefined): number {

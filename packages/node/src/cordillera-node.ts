@@ -13,11 +13,12 @@ import { defaultRouterLimits, Router } from '@cordillera/router'
 import { type NewReplica, StateStore } from '@cordillera/state'
 import { NodeRegistry } from '@cordillera/system'
 import { type PeerHandlers, PeerLinks } from '@cordillera/wire'
-import type { ClusterInfo, NodeInfo, NodeReport, RangeInfo } from './admin.js'
+import type { ClusterInfo, NodeInfo, NodeRangeReport, NodeReport, RangeInfo } from './admin.js'
 import {
   describeCluster,
   describeNode,
   describeRange,
+  indexReports,
   type Picture,
   type RangeFilter,
   type RegisteredNode,
@@ -323,24 +324,32 @@ export class CordilleraNode {
     }
   }
 
-  #report(): NodeReport {
+  async #report(): Promise<NodeReport> {
     const { readsPerSec, writesPerSec } = this.#load.total
+    let bytes = 0
+    const ranges: NodeRangeReport[] = []
+    for (const report of this.#replicas.report()) {
+      const { descriptor } = this.#replicas.replica(report.rangeId)!
+      const rangeBytes = await this.#state.approximateBytes(descriptor)
+      bytes += rangeBytes
+      ranges.push({ ...report, ...this.#load.of(report.rangeId), bytes: rangeBytes })
+    }
     return {
       nodeId: this.identity.nodeId,
       draining: this.#phase === 'draining',
+      bytes,
       readsPerSec,
       writesPerSec,
       fsyncP50Ms: this.#fsyncs.percentile(0.5),
       fsyncP99Ms: this.#fsyncs.percentile(0.99),
-      bytes: 0,
-      ranges: this.#replicas.report().map((range) => ({ ...range, ...this.#load.of(range.rangeId), bytes: 0 })),
+      ranges,
     }
   }
 
   async #picture(): Promise<Picture> {
     const { nodeId, clusterId } = this.identity
     const registered = this.#registered()
-    const reports = new Map<NodeId, NodeReport>([[nodeId, this.#report()]])
+    const reports = new Map<NodeId, NodeReport>([[nodeId, await this.#report()]])
     const asked = registered.map(async (node) => {
       if (node.nodeId === nodeId || !this.#links.isUp(node.nodeId)) return
       try {
@@ -352,7 +361,14 @@ export class CordilleraNode {
     })
     await Promise.all(asked)
     const descriptors = [...this.router.descriptors()]
-    return { clusterId, version: this.#config.version, registered, descriptors, reports }
+    return {
+      clusterId,
+      version: this.#config.version,
+      registered,
+      descriptors,
+      reports,
+      reportOf: indexReports(reports),
+    }
   }
 
   /** The registry; where it cannot be read, the founding document's nodes. */

@@ -298,7 +298,10 @@ export class Replica {
     }
     this.#store.scan(request).then(
       ({ entries, more }) => reply({ kind: 'scanned', entries, more }),
-      (error) => this.#host.onFatal(error),
+      (error) => {
+        reply(this.#refused('closing'))
+        if (!this.#closed) this.#host.onFatal(error)
+      },
     )
   }
 

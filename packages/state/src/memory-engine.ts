@@ -90,6 +90,13 @@ export class MemoryEngine implements StateEngine {
     }
   }
 
+  async approximateBytes({ start, end }: { readonly start: Key; readonly end: Key }): Promise<number> {
+    const { keys, values } = this.#visible
+    let bytes = 0
+    for (const [i, key] of keys.entries()) if (key >= start && key < end) bytes += key.length + values[i]!.length
+    return bytes
+  }
+
   async close(): Promise<void> {
     if (this.#status !== 'open') return
     this.#status = 'closed'

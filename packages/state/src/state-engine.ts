@@ -13,6 +13,8 @@ export interface StateEngine {
   snapshot(): EngineSnapshot
   /** An empty batch. */
   batch(): EngineBatch
+  /** What the span takes on disk, as an estimate: the newest writes may not show yet. */
+  approximateBytes(span: { readonly start: Key; readonly end: Key }): Promise<number>
   /** Rejects nothing that was written; idempotent. */
   close(): Promise<void>
 }

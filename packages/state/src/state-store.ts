@@ -215,6 +215,14 @@ export class StateStore {
     return scan
   }
 
+  /** What the span's data takes on disk, as an estimate: what is not flushed yet does not show. 0 once closed. */
+  approximateBytes(span: Span): Promise<number> {
+    if (this.#refusal() !== undefined) return Promise.resolve(0)
+    const { start, end } = dataSpan(span)
+    assert(end !== null, 'data ends before other things begin')
+    return this.#engine.approximateBytes({ start, end })
+  }
+
   /**
    * Makes everything applied before the call durable: one consistent cut of all replicas, in one atomic write.
    * Resolves to the flushed index of every replica. One flush at a time: a call during one waits for it and then
