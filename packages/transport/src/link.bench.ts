@@ -57,10 +57,8 @@ a.links.setPeers(new Map([[2, b.address]]))
 b.links.setPeers(new Map([[1, a.address]]))
 await until(() => a.links.isUp(2) && b.links.isUp(1), 'the link is up')
 const write = { kind: 'write', rangeId: 5, count: 1, block: Buffer.alloc(300) } as const
-const heartbeat = {
-  ...{ kind: 'heartbeat', from: 1, to: 2, term: 3 },
-  ...{ commitIndex: 123_456, readRound: 0, quiesce: false },
-} as const
+const ids = { from: 1, to: 2, term: 3 }
+const heartbeat = { kind: 'heartbeat', ...ids, commitIndex: 123_456, readRound: 0, quiesce: false } as const
 for (const [name, sender, to] of [
   ['from 1', a.links, 2],
   ['from 2', b.links, 1],

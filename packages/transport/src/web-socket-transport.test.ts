@@ -379,6 +379,20 @@ describe('garbage on the port', () => {
     expect(a.events).toEqual(['up 2/1'])
   })
 
+  it('that announces a large message is closed before it is gathered', async () => {
+    const a = (await member(1, { limits: { handshakeMs: 60_000 } })).identify()
+    const socket = tcp(a)
+    const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13']
+    const key = `Sec-WebSocket-Key: ${Buffer.alloc(16).toString('base64')}`
+    socket.write(`GET ${PEER_PATH} HTTP/1.1\r\nHost: a\r\n${[...upgrade, key].join('\r\n')}\r\n\r\n`)
+    const end = closed(socket)
+    // A masked binary message of 8 MiB, of which 8 KiB come.
+    const header = Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0, 0x80, 0, 0, 1, 2, 3, 4])
+    await new Promise((resolve) => socket.once('data', resolve))
+    socket.write(Buffer.concat([header, Buffer.alloc(8192)]))
+    expect(await end).toContain('101 Switching Protocols')
+  })
+
   it('that stays silent is closed, and too many of them at once are turned away', async () => {
     const a = (await member(1, { limits: { handshakeMs: 200, strangersMax: 3 } })).identify()
     const silent = Array.from({ length: 3 }, () => websocket(a))

@@ -5,7 +5,7 @@ import type { PeerHandlers } from './peer-handlers.js'
 import type { PeerLinkLimits } from './peer-link.js'
 import { PeerLinks } from './peer-links.js'
 import type { RangeReply, RangeRequest } from './range-call.js'
-import { FRAME_BYTES_LEAVE } from './record.js'
+import { FRAME_BYTES_LEAVE, RecordKind } from './record.js'
 import { ManualClock } from './testing/manual-clock.js'
 import { MemoryNetwork, type MemoryTransport } from './testing/memory-network.js'
 
@@ -91,6 +91,33 @@ describe('a link', () => {
     clock.pass(200)
     expect(a.transport.disconnected).toEqual([2])
     expect([...a.events, ...b.events]).toEqual([])
+  })
+
+  it('does not come up by echoes of pings that were never sent', async () => {
+    const [a, b] = [await peer(1), await peer(2)]
+    b.transport.mode = 'deaf'
+    network.connect(1, 2)
+    clock.settle()
+    for (const sequence of [0, 2, 99]) {
+      a.transport.handlers.onFrame(2, Buffer.from([0, 0, 0, 0, RecordKind.pong, sequence]))
+      expect(a.links.isUp(2)).toBe(false)
+    }
+    a.transport.handlers.onFrame(2, Buffer.from([0, 0, 0, 0, RecordKind.pong, 1]))
+    expect(a.links.isUp(2)).toBe(true)
+  })
+
+  it('that is replaced by a connection to a newer incarnation goes down first, and its calls are settled', async () => {
+    const [a] = await pair()
+    const replies: unknown[] = []
+    a.links.call(2, write, (reply) => replies.push(reply))
+    a.transport.handlers.onUp(2, 7)
+    expect(replies).toEqual([undefined])
+    clock.settle()
+    expect(a.events).toEqual([
+      ['up', 2, 1],
+      ['down', 2],
+      ['up', 2, 7],
+    ])
   })
 
   it('goes down when pings are not echoed for a second, and not before', async () => {

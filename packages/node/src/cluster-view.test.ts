@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest'
+import type { NodeReport } from './admin.js'
+import {
+  describeCluster,
+  describeNode,
+  describeRange,
+  indexReports,
+  type Picture,
+  selectDescriptors,
+} from './cluster-view.js'
+import { foundingDocument } from './founding.js'
+
+const nodes = [1, 2, 3].map((nodeId) => ({ nodeId, peerAddress: `h:${nodeId}`, httpAddress: '', locality: '' }))
+const { descriptors } = foundingDocument('0'.repeat(32), nodes, 4)
+
+function reportOf(nodeId: number, leads: readonly number[]): NodeReport {
+  const ranges = descriptors.map(({ rangeId, replicas }) => ({
+    rangeId,
+    replicaId: replicas.find((place) => place.nodeId === nodeId)!.replicaId,
+    isLeader: leads.includes(rangeId),
+    leader: 0,
+    term: 3,
+    commitIndex: 10,
+    appliedIndex: 10 - nodeId,
+    lastIndex: 10,
+    quiescent: false,
+    bytes: 5,
+    readsPerSec: 1.234,
+    writesPerSec: 0,
+  }))
+  return { nodeId, draining: false, bytes: 25, readsPerSec: 0, writesPerSec: 0, fsyncP50Ms: 1, fsyncP99Ms: 2, ranges }
+}
+
+function pictureOf(...reports: NodeReport[]): Picture {
+  const byNode = new Map(reports.map((report) => [report.nodeId, report]))
+  return {
+    clusterId: 'c',
+    version: '1',
+    registered: nodes,
+    descriptors,
+    reports: byNode,
+    reportOf: indexReports(byNode),
+  }
+}
+
+describe('the picture of a cluster', () => {
+  it('is healthy when every node answers and every range has a leader', () => {
+    const picture = pictureOf(reportOf(1, [1, 2, 3, 4, 5]), reportOf(2, []), reportOf(3, []))
+    expect(describeCluster(picture)).toMatchObject({ nodeCount: 3, rangeCount: 5, healthy: true })
+    expect(describeNode(picture, nodes[0]!)).toMatchObject({ state: 'live', leaders: 5, replicas: 5, bytes: 25 })
+  })
+
+  it('says what is wrong, and shows what it does not know as unknown', () => {
+    const picture = pictureOf(reportOf(1, [1]), reportOf(2, [2, 3, 4]))
+    expect(describeCluster(picture)).toMatchObject({
+      healthy: false,
+      health: '1 range without a leader; 1 node not reachable (3)',
+    })
+    expect(describeNode(picture, nodes[2]!)).toMatchObject({ state: 'dead', replicas: 5 })
+    const range = describeRange(picture, descriptors[1]!)
+    expect(range).toMatchObject({ keyspace: 'default', start: '', end: '4', leader: 2, term: 3, readsPerSec: 1.23 })
+    const lags = new Map(range.replicas.map(({ nodeId, lag, appliedIndex }) => [nodeId, [lag, appliedIndex]]))
+    expect(lags).toEqual(
+      new Map([
+        [1, [1, 9]],
+        [2, [2, 8]],
+        [3, [null, null]],
+      ] as [number, unknown[]][]),
+    )
+    expect(describeRange(picture, descriptors[4]!)).toMatchObject({ leader: null, start: 'c', end: null })
+  })
+
+  it('finds the ranges of a key, a node and a keyspace', () => {
+    const starts = (filter: object): number[] => selectDescriptors(descriptors, filter).map(({ rangeId }) => rangeId)
+    expect(starts({})).toEqual([1, 2, 3, 4, 5])
+    expect(starts({ key: 'default\x008' })).toEqual([4])
+    expect(starts({ keyspace: 'default' })).toEqual([2, 3, 4, 5])
+    expect(starts({ keyspace: 'zebra' })).toEqual([5])
+    expect(starts({ node: 9 })).toEqual([])
+  })
+})
