@@ -32,7 +32,7 @@ export const defaultRouterLimits: RouterLimits = {
   operationBytesMax: 64 * 1024 * 1024,
   requestOperationsMax: 512,
   requestBytesMax: 1024 * 1024,
-  requestsInFlightMax: 4,
+  requestsInFlightMax: 2,
   sweepMs: 50,
   backoffMinMs: 10,
   backoffMaxMs: 250,

@@ -67,7 +67,7 @@ class Model {
     const handlers: PeerHandlers = {
       onRaft: (_from, _rangeId, message) => this.arrived.push(message.term),
       onRangeRequest: (_from, request, reply) => {
-        this.#waiting.push(() => reply({ kind: 'written', versions: [request.rangeId] }))
+        this.#waiting.push(() => reply({ kind: 'written', versions: [Number(request.rangeId)] }))
       },
       onAsk: async () => null,
       onLinkUp: () => this.#events.get(node)!.push('up'),

@@ -14,7 +14,8 @@ export interface Transport {
   /** Replaces the known addresses (`host:port`) of other nodes. Unknown peers that connect are accepted all the same. */
   setPeers(addresses: ReadonlyMap<NodeId, string>): void
   /**
-   * Queues a frame; the transport owns its memory from now on. False, with nothing queued, when there is no connection
+   * Queues a frame; the transport owns its memory from now on, and its first `FRAME_ROOM_BYTES` are room for a checksum
+   * of the rest, which it may use or leave alone. False, with nothing queued, when there is no connection
    * or its queue is full (bounded in bytes); the caller treats the frame as lost.
    */
   send(to: NodeId, frame: Uint8Array): boolean
