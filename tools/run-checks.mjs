@@ -15,7 +15,8 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const reports = mkdtempSync(join(tmpdir(), 'cordillera-checks-'))
 const outcomes = []
 try {
-  runCommand('lint', 'npm', ['run', '--silent', 'lint'])
+  runCommand('lint', 'npx', ['--no-install', 'biome', 'check', '--error-on-warnings', '.'])
+  runCommand('packages', process.execPath, ['tools/check-packages.mjs'])
   runCommand('types of tests', 'npx', ['--no-install', 'tsc', '--project', 'tools/tsconfig.checks.json'])
   const built = runCommand('build', 'npm', ['run', '--silent', 'build'])
   runTests('unit tests', 'tools/vitest.config.mjs')

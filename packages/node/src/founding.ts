@@ -1,7 +1,6 @@
-import { assert, CordilleraError, type Incarnation, type NodeId, type Random, type ReplicaId } from '@cordillera/base'
-import { effectiveReplicas, initialPlacement } from '@cordillera/placement'
-import { type Descriptor, initialSpans, type Span, SYSTEM_RANGE_ID, SYSTEM_SPAN } from '@cordillera/ranges'
+import { assert, CordilleraError, type Incarnation, type NodeId, type Random } from '@cordillera/base'
 import type { NodeConfig, NodePorts } from './config.js'
+import { foundingDocument } from './founding-document.js'
 import type { FoundingDocument, FoundingNode, Identity, Place, PreparedIdentity } from './identity.js'
 import { readIdentity, writeIdentity } from './identity.js'
 import {
@@ -12,6 +11,7 @@ import {
   type JoinAnswer,
   type JoinQuestion,
 } from './join-messages.js'
+import { isShortText, SHORT_TEXT_CHARS_MAX } from './json-shapes.js'
 
 /**
  * How a cluster begins (DESIGN, "Bootstrap"): the founder hands out places, then one document, then the word to begin.
@@ -32,7 +32,8 @@ export interface FoundedIdentity {
 
 const ASK_MS = 500
 const ASK_TIMEOUT_MS = 2_000
-const REPLICAS = 3
+
+export { foundingDocument }
 
 export class Founding {
   readonly #config: NodeConfig
@@ -42,7 +43,12 @@ export class Founding {
   #queue: Promise<unknown>
   #onLoaded: () => void = () => {}
   #onFounded: () => void = () => {}
+  #onFailed: (error: unknown) => void = () => {}
+  /** At the founder: rejects when its disk failed. */
   readonly #founded: Promise<void>
+  #failure: unknown
+  /** Addresses at which another cluster was met: told once each. */
+  readonly #refusedBy = new Set<string>()
   /** Joiners that have the document durably, by token. */
   readonly #prepared = new Set<string>()
 
@@ -52,9 +58,12 @@ export class Founding {
     this.#queue = new Promise<void>((resolve) => {
       this.#onLoaded = resolve
     })
-    this.#founded = new Promise<void>((resolve) => {
+    this.#founded = new Promise<void>((resolve, reject) => {
       this.#onFounded = resolve
+      this.#onFailed = reject
     })
+    // Whoever writes sees the failure as well; nobody has to wait here.
+    this.#founded.catch(() => {})
   }
 
   /**
@@ -62,10 +71,12 @@ export class Founding {
    * ever. Rejects with JOIN_REFUSED, DIRECTORY_INVALID, CONFIG_INVALID, or the disk's error.
    */
   async found(): Promise<FoundedIdentity> {
+    checkTexts(this.#config)
     const former = await readIdentity(this.#ports.identityDisk)
     await this.#write(former === undefined ? this.#firstIdentity() : countUp(former))
     if (former !== undefined) this.#logIgnoredFlags()
-    if (this.#identity?.phase === 'founding') await this.#tryPrepare()
+    if (this.#identity!.phase === 'founding') await this.#tryPrepare()
+    else if (this.#isFounder()) await this.#tryFound()
     this.#onLoaded()
     while (this.#identity!.phase !== 'founded') {
       if (this.#isFounder()) await this.#founded
@@ -116,14 +127,17 @@ export class Founding {
     const identity = this.#identity!
     assert(identity.phase === 'founding', 'places are given while founding')
     if (question.clusterId !== undefined) throw refused('it is another cluster')
-    if (!identity.places.some(({ token }) => token === question.token)) {
-      const nodeId = identity.places.length + 2
-      const { token, peerAddress, httpAddress, locality } = question
-      const place: Place = { token, node: { nodeId, peerAddress, httpAddress, locality } }
-      await this.#write({ ...identity, places: [...identity.places, place] })
-      this.#ports.logger.info('place-given', { nodeId, peerAddress })
-      await this.#tryPrepare()
-    }
+    const { places } = identity
+    const former = places.find(({ token }) => token === question.token)
+    const nodeId = former?.node.nodeId ?? places.length + 2
+    const { token, peerAddress, httpAddress, locality } = question
+    const place: Place = { token, node: { nodeId, peerAddress, httpAddress, locality } }
+    if (former !== undefined && isSamePlace(former, place)) return { kind: 'wait' }
+    // A joiner that was started again elsewhere keeps its place; nobody has been told its former address yet.
+    const others = places.filter((other) => other !== former)
+    await this.#write({ ...identity, places: [...others, place].sort((a, b) => a.node.nodeId - b.node.nodeId) })
+    this.#ports.logger.info('place-given', { nodeId, peerAddress })
+    await this.#tryPrepare()
     return { kind: 'wait' }
   }
 
@@ -169,7 +183,7 @@ export class Founding {
       try {
         answer = decodeAnswer(await transport.ask(address, encodeQuestion(this.#question()), ASK_TIMEOUT_MS))
       } catch (error) {
-        if (error instanceof CordilleraError && error.code === 'JOIN_REFUSED') throw error
+        if (error instanceof CordilleraError && error.code === 'JOIN_REFUSED') this.#onRefused(address, error)
         logger.debug('join-unanswered', { address, error: String(error) })
         continue
       }
@@ -179,13 +193,21 @@ export class Founding {
     await new Promise<void>((resolve) => clock.after(ASK_MS, resolve))
   }
 
+  /** A node that has a document has a cluster, whatever another cluster at a mistaken address says. */
+  #onRefused(address: string, error: CordilleraError): void {
+    if (this.#identity!.phase === 'joining') throw error
+    if (this.#refusedBy.has(address)) return
+    this.#refusedBy.add(address)
+    this.#ports.logger.warn('join-refused-by-another', { address, detail: error.message })
+  }
+
   async #onAnswer(answer: JoinAnswer): Promise<void> {
     const identity = this.#identity!
     if (answer.kind === 'document' && identity.phase === 'joining') {
       const { incarnation, token } = identity
       const { document, nodeId } = answer
       const node = document.nodes.find((candidate) => candidate.nodeId === nodeId)
-      if (node === undefined) throw new CordilleraError('CORRUPT', { detail: 'the founding document misses this node' })
+      assert(node !== undefined, 'a document is for a node that it names')
       await this.#write({ phase: 'prepared', incarnation, nodeId, document, places: [{ token, node }] })
     } else if (answer.kind === 'begin' && identity.phase === 'prepared') {
       await this.#write({ ...(identity as PreparedIdentity), phase: 'founded', replicasCreated: false })
@@ -240,33 +262,37 @@ export class Founding {
       this.#ports.logger.info('join-names-addresses-only', { reason: 'the directory has an identity' })
   }
 
+  /** After a failure nothing more is written, nor said to anybody that would follow from it. */
   async #write(identity: Identity): Promise<void> {
-    await writeIdentity(this.#ports.identityDisk, identity)
+    if (this.#failure !== undefined) throw this.#failure
+    try {
+      await writeIdentity(this.#ports.identityDisk, identity)
+    } catch (error) {
+      this.#failure = error
+      this.#onFailed(error)
+      throw error
+    }
     this.#identity = identity
   }
 }
 
 const FOUNDER: NodeId = 1
 
-/** Everything a cluster begins with. Deterministic. Range 1 is the system range; replica ids count up from 1. */
-export function foundingDocument(clusterId: string, nodes: readonly FoundingNode[], ranges: number): FoundingDocument {
-  const spans: readonly Span[] = [SYSTEM_SPAN, ...initialSpans(ranges)]
-  const rangeIds = spans.map((_, i) => SYSTEM_RANGE_ID + i)
-  const nodeIds = nodes.map(({ nodeId }) => nodeId)
-  const placement = initialPlacement({ rangeIds, nodes: nodeIds, replicas: effectiveReplicas(REPLICAS, nodes.length) })
-  let replicaId: ReplicaId = 0
-  const descriptors = spans.map(({ start, end }, i): Descriptor => {
-    const rangeId = rangeIds[i]!
-    const replicas = placement
-      .get(rangeId)!
-      .map((nodeId) => ({ replicaId: ++replicaId, nodeId, type: 'voter' as const }))
-    return { rangeId, start, end, epoch: { version: 1, confVersion: 1 }, replicas }
+/** Others refuse what is longer, and so would this node when it reads it back. */
+function checkTexts({ peerAddress, httpAddress, locality }: NodeConfig): void {
+  if (isShortText(peerAddress) && isShortText(httpAddress) && isShortText(locality)) return
+  throw new CordilleraError('CONFIG_INVALID', {
+    detail: `addresses and the locality have at most ${SHORT_TEXT_CHARS_MAX} characters`,
   })
-  return { clusterId, nodes, descriptors }
 }
 
 function countUp(identity: Identity): Identity {
   return { ...identity, incarnation: identity.incarnation + 1 }
+}
+
+function isSamePlace(a: Place, b: Place): boolean {
+  const { peerAddress, httpAddress, locality } = b.node
+  return a.node.peerAddress === peerAddress && a.node.httpAddress === httpAddress && a.node.locality === locality
 }
 
 /** 128 bits. */

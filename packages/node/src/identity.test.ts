@@ -1,8 +1,17 @@
+import { crc32 } from 'node:zlib'
 import { CordilleraError, ManualClock, SeededRandom } from '@cordillera/base'
 import { MemoryDisk } from '@cordillera/raft-log'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { foundingDocument } from './founding-document.js'
 import { decodeIdentity, encodeIdentity, type Identity, readIdentity, writeIdentity } from './identity.js'
+
+const node = { nodeId: 1, peerAddress: 'a:1', httpAddress: '', locality: '' }
+
+/** As it would be written, whatever it says. */
+function sealed(text: string, format = 1): Uint8Array {
+  return new TextEncoder().encode(`cordillera-identity ${format} ${crc32(text)}\n${text}\n`)
+}
 
 const joining: Identity = { phase: 'joining', incarnation: 1, token: 'a'.repeat(32) }
 const founding: Identity = {
@@ -68,5 +77,29 @@ describe('the identity of a directory', () => {
     )
     expect(() => decodeIdentity(new TextEncoder().encode('{}'))).toThrow('not one of ours')
     expect(() => decodeIdentity(new Uint8Array(0))).toThrow('not one of ours')
+  })
+
+  it('is refused when its checksum is right and what it says is not', () => {
+    const document = foundingDocument('c'.repeat(32), [node], 2)
+    const member = { phase: 'founded', incarnation: 1, nodeId: 1, document, places: [], replicasCreated: true }
+    const decode = (text: string) => decodeIdentity(sealed(text))
+    expect(decode(JSON.stringify(member))).toEqual(member)
+    const wrong = [
+      '',
+      '{',
+      'null',
+      '[]',
+      '{}',
+      JSON.stringify({ ...joining, phase: 'leaving' }),
+      JSON.stringify({ ...joining, incarnation: 0 }),
+      JSON.stringify({ ...joining, token: 'short' }),
+      JSON.stringify({ ...founding, places: [{ token: 'a'.repeat(32) }] }),
+      JSON.stringify({ ...founding, nodes: '3' }),
+      JSON.stringify({ ...member, nodeId: 2 }),
+      JSON.stringify({ ...member, replicasCreated: undefined }),
+      JSON.stringify({ ...member, document: { ...document, descriptors: document.descriptors.slice(1) } }),
+    ]
+    for (const text of wrong) expect(() => decode(text), text).toThrow('it says what no node writes')
+    expect(() => decodeIdentity(sealed('{}', 2))).toThrow('format 2 is not known')
   })
 })

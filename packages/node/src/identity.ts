@@ -1,7 +1,10 @@
 import { crc32 } from 'node:zlib'
-import { CordilleraError, type Incarnation, type NodeId } from '@cordillera/base'
+import { assert, CordilleraError, type Incarnation, type NodeId } from '@cordillera/base'
 import type { Disk } from '@cordillera/raft-log'
-import type { Descriptor } from '@cordillera/ranges'
+import { type FoundingDocument, type FoundingNode, isFoundingDocument, isFoundingNode } from './founding-document.js'
+import { isCount, isHex, isObject } from './json-shapes.js'
+
+export type { FoundingDocument, FoundingNode }
 
 /**
  * Who a directory is, durably: written before anything that follows from it is said to anyone.
@@ -56,21 +59,6 @@ export interface Place {
   readonly node: FoundingNode
 }
 
-export interface FoundingNode {
-  readonly nodeId: NodeId
-  readonly peerAddress: string
-  readonly httpAddress: string
-  readonly locality: string
-}
-
-/** What the cluster begins with; the same on every founding node. */
-export interface FoundingDocument {
-  readonly clusterId: string
-  readonly nodes: readonly FoundingNode[]
-  /** Every range, the system range included, in key order. */
-  readonly descriptors: readonly Descriptor[]
-}
-
 const FILE = 'identity'
 const NEXT_FILE = 'identity.next'
 const FORMAT = 1
@@ -108,6 +96,7 @@ export async function writeIdentity(disk: Disk, identity: Identity): Promise<voi
 
 /** `format checksum` on the first line, JSON on the second. */
 export function encodeIdentity(identity: Identity): Uint8Array {
+  assert(isIdentity(identity), 'what is written can be read')
   const text = JSON.stringify(identity)
   return new TextEncoder().encode(`cordillera-identity ${FORMAT} ${crc32(text)}\n${text}\n`)
 }
@@ -119,7 +108,44 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
   const [, format, checksum, body] = match
   if (Number(format) !== FORMAT) throw invalid(`its format ${format} is not known to this version`)
   if (crc32(body!) !== Number(checksum)) throw invalid('its checksum does not match')
-  return JSON.parse(body!) as Identity
+  const value = tryParse(body!)
+  if (!isIdentity(value)) throw invalid('it says what no node writes')
+  return value
+}
+
+function isIdentity(value: unknown): value is Identity {
+  if (!isObject(value) || !isCount(value.incarnation)) return false
+  switch (value.phase) {
+    case 'joining':
+      return isHex(value.token)
+    case 'founding':
+      return isHex(value.clusterId) && isCount(value.nodes) && isCount(value.ranges) && arePlaces(value.places)
+    case 'founded':
+      return typeof value.replicasCreated === 'boolean' && isMember(value)
+    case 'prepared':
+      return isMember(value)
+    default:
+      return false
+  }
+}
+
+function isMember({ document, nodeId, places }: Record<string, unknown>): boolean {
+  return isFoundingDocument(document) && document.nodes.some((node) => node.nodeId === nodeId) && arePlaces(places)
+}
+
+function arePlaces(values: unknown): boolean {
+  return (
+    Array.isArray(values) &&
+    values.every((value) => isObject(value) && isHex(value.token) && isFoundingNode(value.node))
+  )
+}
+
+function tryParse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
 }
 
 function invalid(why: string): CordilleraError {

@@ -1,5 +1,6 @@
 import { CordilleraError, type NodeId } from '@cordillera/base'
-import type { FoundingDocument } from './identity.js'
+import { type FoundingDocument, isFoundingDocument } from './founding-document.js'
+import { isHex, isObject, isShortText } from './json-shapes.js'
 
 /** What joiners ask and founders answer: JSON, bounded, looked at closely, because anyone may send it. */
 
@@ -45,10 +46,10 @@ export function decodeAnswer(bytes: Uint8Array): JoinAnswer {
   const { join, kind, nodeId, document } = decode(bytes)
   if (join !== FORMAT) throw malformed()
   if (kind === 'wait' || kind === 'not-founder' || kind === 'begin') return { kind }
-  const isDocument = kind === 'document' && Number.isSafeInteger(nodeId) && isObject(document)
-  if (!isDocument || !isHex(document.clusterId)) throw malformed()
-  if (!Array.isArray(document.nodes) || !Array.isArray(document.descriptors)) throw malformed()
-  return { kind, nodeId: nodeId as NodeId, document: document as unknown as FoundingDocument }
+  if (kind !== 'document' || !isFoundingDocument(document)) throw malformed()
+  const node = document.nodes.find((candidate) => candidate.nodeId === nodeId)
+  if (node === undefined) throw malformed()
+  return { kind, nodeId: node.nodeId, document }
 }
 
 function encode(value: unknown): Uint8Array {
@@ -64,18 +65,6 @@ function decode(bytes: Uint8Array): Record<string, unknown> {
   }
   if (!isObject(value)) throw malformed()
   return value
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isHex(value: unknown): value is string {
-  return typeof value === 'string' && /^[0-9a-f]{32}$/.test(value)
-}
-
-function isShortText(value: unknown): value is string {
-  return typeof value === 'string' && value.length <= 1024
 }
 
 function malformed(): CordilleraError {
