@@ -1,5 +1,5 @@
 import { execFileSync, fork } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, rmSync, statfsSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, statfsSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -64,9 +64,8 @@ async function main() {
     console.error('nothing is built: npm run build')
     return 1
   }
-  const directory = resolve(flags.data)
-  rmSync(directory, { recursive: true, force: true })
-  mkdirSync(directory, { recursive: true })
+  mkdirSync(resolve(flags.data), { recursive: true })
+  const directory = mkdtempSync(join(resolve(flags.data), 'run-'))
   refuseMemory(directory)
   const cluster = await LocalCluster.create({ directory })
   const bare = await startBare()

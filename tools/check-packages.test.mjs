@@ -109,6 +109,11 @@ describe('manifests', () => {
   })
 })
 
+test('a link that leads nowhere', async () => {
+  await write('test/README.md', '[here](../packages/base/README.md) [web](https://example.org/a) [gone](gone.test.ts)')
+  expect(problems()).toEqual([expect.objectContaining({ rule: 'link', at: 'test/README.md' })])
+})
+
 describe('sources', () => {
   const random = ['Math', 'random()'].join('.')
   const planted = [

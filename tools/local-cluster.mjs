@@ -86,8 +86,10 @@ export class NodeProcess {
 
   /** Sends a signal and waits for the end. @param {NodeJS.Signals} signal @returns {Promise<Exit>} */
   end(signal) {
-    const { exited } = this
-    this.child?.kill(signal)
+    const { child, exited } = this
+    // Whoever waits for the end must not end before it, for want of anything else to do.
+    child?.ref()
+    child?.kill(signal)
     return exited
   }
 

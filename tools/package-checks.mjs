@@ -164,14 +164,20 @@ function* checkText(file, path, directory) {
   }
 }
 
-function* checkTopLevel({ tsconfig, map, packages }) {
+function* checkTopLevel({ tsconfig, readmes, packages }) {
+  const map = readmes.find(({ path }) => path === 'packages/README.md')?.links ?? []
   const referenced = (tsconfig?.references ?? []).map(({ path }) => posix.basename(path))
   for (const { directory } of packages) {
     if (!referenced.includes(directory)) {
       yield { rule: 'references', at: 'tsconfig.json', detail: `packages/${directory} is not referenced` }
     }
-    if (map === undefined || !map.includes(`(${directory}/README.md)`)) {
+    if (!map.some(({ target }) => target === `${directory}/README.md`)) {
       yield { rule: 'readme', at: 'packages/README.md', detail: `the map does not link ${directory}/README.md` }
+    }
+  }
+  for (const { path, links } of readmes) {
+    for (const { target, leads } of links) {
+      if (!leads) yield { rule: 'link', at: path, detail: `${target} does not exist` }
     }
   }
   yield* checkExternalVersions(packages)

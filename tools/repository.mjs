@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 
 /**
  * The repository as the checks see it: every workspace package with its manifests and source texts, read once.
@@ -16,7 +16,7 @@ export function readRepository(root) {
     root,
     manifest: readJson(join(root, 'package.json')),
     tsconfig: readJson(join(root, 'tsconfig.json')),
-    map: tryRead(join(packagesDir, 'README.md')),
+    readmes: ['', 'packages/', 'test/', 'bench/'].flatMap((path) => readReadme(root, `${path}README.md`)),
     packages: directories.map((directory) => readPackage(packagesDir, directory)),
     /** Files outside of the packages whose names and texts are checked too. */
     otherFiles: ['tools', 'bench', 'test'].flatMap((name) => readSources(join(root, name), name)),
@@ -55,6 +55,11 @@ function readJson(path) {
   return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : undefined
 }
 
-function tryRead(path) {
-  return existsSync(path) ? readFileSync(path, 'utf8') : undefined
+/** Its text, and the relative links in it with whether they lead somewhere. */
+function readReadme(root, path) {
+  const full = join(root, path)
+  if (!existsSync(full)) return []
+  const text = readFileSync(full, 'utf8')
+  const targets = [...text.matchAll(/\]\(([^)#:\s]+)\)/g)].map(([, target]) => target)
+  return [{ path, links: targets.map((target) => ({ target, leads: existsSync(join(dirname(full), target)) })) }]
 }

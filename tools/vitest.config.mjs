@@ -9,5 +9,5 @@ import { sourceAliases } from './source-aliases.mjs'
 export default defineConfig({
   root: fileURLToPath(new URL('..', import.meta.url)),
   resolve: { alias: sourceAliases() },
-  test: { include: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.mjs'], testTimeout: 30_000 },
+  test: { include: ['packages/*/src/**/*.test.ts', '{tools,bench}/**/*.test.mjs'], testTimeout: 30_000 },
 })

@@ -110,13 +110,14 @@ async function listen(server: HttpServer, address: Address): Promise<Address> {
 
 /** Says what to do about an address that cannot be listened at; other errors stay as they are. */
 function withRemedy(error: unknown, address: string, flag: string): unknown {
-  if (error instanceof CordilleraError && error.code === 'CONFIG_INVALID') return error
+  if (error instanceof CordilleraError && error.details?.flag !== undefined) return error
   for (let at = error; at instanceof Error; at = at.cause) {
     const { code, syscall } = at as NodeJS.ErrnoException
     const reason = syscall === 'listen' || syscall === 'getaddrinfo' ? UNLISTENABLE[code ?? ''] : undefined
     if (reason === undefined) continue
     return new CordilleraError('CONFIG_INVALID', {
       detail: `${address} ${reason}; choose another ${flag}`,
+      details: { flag },
       cause: error,
     })
   }

@@ -60,6 +60,20 @@ describe('founding', () => {
     const { clusterId, document } = world.machines[0]!.process!.founded!
     expect(clusterId).toMatch(/^[0-9a-f]{32}$/)
     expect(document.descriptors).toHaveLength(5)
+    for (const machine of world.machines) machine.crash('none')
+    expect(world.identities().map((identity) => identity?.phase)).toEqual(['founded', 'founded', 'founded'])
+  })
+
+  it('gives two who ask at the same moment a place each', async () => {
+    const world = new FoundingWorld({ seed: 1, machines: 1 })
+    const [machine] = world.machines as [FoundingMachine]
+    const { founding } = machine.start(init(4))
+    const at = { clusterId: undefined, peerAddress: 'a:1', httpAddress: '', locality: '' }
+    const asked = ['a', 'b'].map((digit) => founding.onGuest(encodeQuestion({ token: digit.repeat(32), ...at })))
+    await world.clock.run(Promise.all(asked))
+    const identity = machine.identity()
+    const places = identity?.phase === 'founding' ? identity.places : []
+    expect(places.map(({ node }) => node.nodeId)).toEqual([2, 3])
   })
 
   it('of a single node needs nobody', async () => {
@@ -201,6 +215,18 @@ describe('founding, when somebody crashes', () => {
       await untilAllFounded(world)
       expectOneCluster(world)
     }
+  })
+
+  it('remembers that the replicas were made', async () => {
+    const world = new FoundingWorld({ seed: 1, machines: 1 })
+    const [machine] = world.machines as [FoundingMachine]
+    const first = machine.start(init(1))
+    await world.until(() => first.founded !== undefined, 'it is founded')
+    await world.clock.run(first.founding.markReplicasCreated())
+    machine.crash('none')
+    const second = machine.start(none)
+    await world.until(() => second.founded !== undefined, 'it is founded')
+    expect(second.founded).toMatchObject({ incarnation: 2, replicasCreated: true })
   })
 
   it('starts of a founded cluster ask nobody and count up', async () => {

@@ -56,7 +56,8 @@ export class LogRetention {
   }
 
   #leastMatch(leader: Replica): LogIndex {
-    let least = leader.core.commitIndex
+    // A commit can be the followers' alone: what this disk does not hold yet may be gone after a loss of power.
+    let least = Math.min(leader.core.commitIndex, leader.core.durableIndex)
     for (const place of leader.descriptor.replicas) {
       if (place.replicaId === leader.replicaId) continue
       least = Math.min(least, leader.core.progressOf(place.replicaId)?.matchIndex ?? 0)

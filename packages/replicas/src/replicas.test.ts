@@ -3,7 +3,7 @@ import type { RangeReply } from '@cordillera/wire'
 import { describe, expect, it } from 'vitest'
 import { keyIn, readOf, Stores, writeOf } from './testing/stores.js'
 
-function valueOf(reply: RangeReply): string | undefined {
+function textOf(reply: RangeReply): string | undefined {
   if (reply.kind !== 'values') throw new Error(`a ${reply.kind} reply`)
   const value = reply.values[0]
   return value && new TextDecoder().decode(value.value)
@@ -46,8 +46,8 @@ describe('Replicas', () => {
       return core.durableIndex >= 2
     })
     expect(holders.length).toBeGreaterThanOrEqual(2)
-    expect(valueOf(await stores.execute(readOf(descriptor, descriptor.start)))).toBe('one')
-    expect(valueOf(await stores.execute(readOf(descriptor, `${descriptor.start}x`)))).toBeUndefined()
+    expect(textOf(await stores.execute(readOf(descriptor, descriptor.start)))).toBe('one')
+    expect(textOf(await stores.execute(readOf(descriptor, `${descriptor.start}x`)))).toBeUndefined()
   })
 
   it('refuses at a follower and names the leader', async () => {
@@ -108,7 +108,7 @@ describe('Replicas', () => {
     }
     await stores.untilLed()
     expect(stores.leaderOf(descriptor.rangeId)).not.toBe(gone)
-    expect(valueOf(await stores.execute(readOf(descriptor, descriptor.start)))).toBe('x')
+    expect(textOf(await stores.execute(readOf(descriptor, descriptor.start)))).toBe('x')
   })
 
   it('does not wait for an election timeout when the leader’s process is gone', async () => {
@@ -138,7 +138,7 @@ describe('Replicas', () => {
     stores.cutOff.clear()
     await stores.until(() => replies.length > 0, 'an answer')
     expect(replies).toMatchObject([{ kind: 'refused', reason: 'lost' }])
-    expect(valueOf(await stores.execute(readOf(descriptor, descriptor.start)))).toBe('later')
+    expect(textOf(await stores.execute(readOf(descriptor, descriptor.start)))).toBe('later')
   })
 
   it('stops at a failed fsync: nothing is acknowledged, and it is said once', async () => {
@@ -178,6 +178,24 @@ describe('Replicas', () => {
     leader.replicas.replicatedIndexes()
     await stores.pass(1_000)
     expect(log.compactedIndex).toBe(core.lastIndex)
+  })
+
+  it('does not count as held by everyone what the leader’s own disk does not hold yet', async () => {
+    const stores = await Stores.open(3, 1, { stateFlushBytes: 1 })
+    await stores.untilLed()
+    const descriptor = stores.descriptors[1]!
+    const leader = stores.leaderOf(descriptor.rangeId)!
+    await stores.pass(1_000)
+    const { core } = leader.replicas.replica(descriptor.rangeId)!
+    leader.disk.stallSyncs()
+    const durable = core.durableIndex
+    leader.replicas.execute(writeOf(descriptor, keyIn(descriptor, 'a'), 'x'), () => {})
+    await stores.until(() => core.commitIndex > durable, 'the followers alone commit')
+    const said = [...leader.replicas.replicatedIndexes().values()].flat()
+    for (const [rangeId, index] of said) if (rangeId === descriptor.rangeId) expect(index).toBeLessThanOrEqual(durable)
+    expect(core.durableIndex).toBe(durable)
+    leader.disk.releaseSyncs()
+    await stores.until(() => core.durableIndex === core.lastIndex, 'the sync')
   })
 
   it('hands its leaderships over when it drains', async () => {

@@ -193,7 +193,7 @@ describe('finding the leader', () => {
   })
 
   test('requests under way to a deposed leader come back and follow one probe, in their order', () => {
-    const s = setUp()
+    const s = setUp({ requestsInFlightMax: 3 })
     settle(s, 'a')
     for (const key of ['a', 'b', 'c']) {
       s.put(key)

@@ -1,4 +1,4 @@
-import { type Clock, type Incarnation, type Logger, type NodeId, prefixEnd } from '@cordillera/base'
+import { type Clock, type Incarnation, type Key, type Logger, type NodeId, prefixEnd } from '@cordillera/base'
 import { systemKey } from '@cordillera/ranges'
 import type { Router } from '@cordillera/router'
 
@@ -50,6 +50,7 @@ export class NodeRegistry {
     const attempt = (): void => {
       if (this.#isClosed) return
       router.put(systemKey('node', registration.nodeId), value, clock.now() + TIMEOUT_MS, (error) => {
+        if (this.#isClosed) return
         if (error === undefined) {
           logger.info('node-registered', { nodeId: registration.nodeId })
           onDone()
@@ -79,7 +80,8 @@ export class NodeRegistry {
     router.scan(span, clock.now() + TIMEOUT_MS).then(
       ({ entries }) => {
         this.#isReading = false
-        this.#known = entries.flatMap(({ value }) => readRegistration(value) ?? [])
+        if (this.#isClosed) return
+        this.#known = entries.flatMap((entry) => tryReadRegistration(entry.key, entry.value) ?? [])
         onRead()
       },
       (error) => {
@@ -89,21 +91,27 @@ export class NodeRegistry {
     )
   }
 
+  /** Nothing more is written, read or called back. */
   close(): void {
     this.#isClosed = true
   }
 }
 
-/** Undefined when it is no registration of this version. */
-function readRegistration(value: Uint8Array): Registration | undefined {
+/** Undefined when it is no registration of this version, or not of the node whose key it is under. */
+function tryReadRegistration(key: Key, value: Uint8Array): Registration | undefined {
   try {
     const read = JSON.parse(new TextDecoder().decode(value)) as Record<string, unknown>
     const { nodeId, incarnation, peerAddress, httpAddress, locality } = read
-    if (!Number.isSafeInteger(nodeId) || !Number.isSafeInteger(incarnation)) return undefined
-    if (typeof peerAddress !== 'string' || typeof httpAddress !== 'string' || typeof locality !== 'string')
-      return undefined
-    return { nodeId: nodeId as NodeId, incarnation: incarnation as Incarnation, peerAddress, httpAddress, locality }
+    if (!isCount(nodeId) || !isCount(incarnation) || key !== systemKey('node', nodeId)) return undefined
+    if (typeof peerAddress !== 'string' || typeof httpAddress !== 'string') return undefined
+    if (typeof locality !== 'string') return undefined
+    return { nodeId, incarnation, peerAddress, httpAddress, locality }
   } catch {
     return undefined
   }
+}
+
+/** From 1: an id or an incarnation. */
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 1
 }

@@ -1,0 +1,130 @@
+import { FaultSchedule } from './fault-schedule.js'
+import { checkLinearizable } from './linearizability.js'
+import type { Operation } from './operation.js'
+import { readData } from './replica-data.js'
+import { SimulatedCluster } from './simulated-cluster.js'
+import type { RunTurns } from './virtual-clock.js'
+import { hexFraction, Workload } from './workload.js'
+
+/**
+ * One whole run of one seed: three nodes found a cluster, clients work while things go wrong, everything is healed,
+ * and then what was promised is looked at: no node failed, every range can be written and read through every node
+ * soon, the history is linearizable, and the replicas hold the same.
+ */
+export interface RunSeedOptions {
+  readonly seed: number
+  readonly runTurns: RunTurns
+  /** How long things go wrong, in virtual time; 15 s by default. */
+  readonly faultsMs?: number
+  readonly onEvent?: (text: string) => void
+}
+
+export interface SeedReport {
+  readonly seed: number
+  /** Empty when every promise was kept. */
+  readonly violations: readonly string[]
+  readonly history: readonly Operation[]
+  readonly outcomes: ReadonlyMap<string, number>
+  readonly faults: ReadonlyMap<string, number>
+  readonly traceHash: string
+  readonly turns: number
+  readonly virtualMs: number
+}
+
+const FOUNDING_TIMEOUT_MS = 30_000
+const LIVENESS_MS = 30_000
+const RANGES = 4
+
+export async function runSeed(options: RunSeedOptions): Promise<SeedReport> {
+  const { seed, runTurns, faultsMs = 15_000 } = options
+  const cluster = new SimulatedCluster({
+    seed,
+    runTurns,
+    ranges: RANGES,
+    ...(options.onEvent === undefined ? {} : { onEvent: options.onEvent }),
+  })
+  const { clock } = cluster
+  const workload = new Workload(cluster)
+  const faults = new FaultSchedule(cluster)
+  const violations: string[] = []
+  try {
+    cluster.startAll()
+    if (!(await clock.runUntil(() => cluster.isReady(), FOUNDING_TIMEOUT_MS))) violations.push('no cluster was founded')
+    workload.start()
+    faults.start()
+    await clock.run(faultsMs)
+    faults.heal()
+    const healedAtMs = clock.now()
+    violations.push(...(await probe(cluster, workload, healedAtMs + LIVENESS_MS)))
+    workload.stop()
+    if (!(await clock.runUntil(() => workload.isIdle, 10_000))) violations.push('an operation was never answered')
+    const verdict = checkLinearizable(workload.history)
+    if (!verdict.ok) violations.push(`not linearizable: key ${verdict.key}: ${verdict.detail}`)
+    violations.push(...(await compareReplicas(cluster)))
+  } catch (error) {
+    violations.push(error instanceof Error ? (error.stack ?? error.message) : String(error))
+  }
+  violations.push(...cluster.failures)
+  return {
+    seed,
+    violations,
+    history: workload.history,
+    outcomes: workload.outcomes,
+    faults: faults.counts,
+    traceHash: cluster.trace.hash,
+    turns: clock.turns,
+    virtualMs: clock.now(),
+  }
+}
+
+/** Writes and reads a key of every range through every node. */
+async function probe(cluster: SimulatedCluster, workload: Workload, deadlineMs: number): Promise<string[]> {
+  const { clock } = cluster
+  const leftMs = (): number => Math.max(0, deadlineMs - clock.now())
+  if (!(await clock.runUntil(() => cluster.isReady(), leftMs()))) {
+    return cluster.machines.map(
+      ({ address, status, node }) => `liveness: ${address} is ${status.kind}, ready: ${node?.isReady()}`,
+    )
+  }
+  const missing = new Set<string>()
+  for (const machine of cluster.machines) {
+    for (let range = 0; range < RANGES; range++) {
+      for (const kind of ['put', 'get'] as const) {
+        const name = `${kind} of range ${range} through ${machine.address}`
+        missing.add(name)
+        const attempt = async (): Promise<void> => {
+          const outcome = await workload.operate(machine, kind, `${hexFraction(range / RANGES)}probe`, 5_000)
+          if (outcome === 'ok') missing.delete(name)
+          else if (leftMs() > 0) clock.after(100, attempt)
+        }
+        void attempt()
+      }
+    }
+  }
+  await clock.runUntil(() => missing.size === 0, leftMs())
+  return [...missing].map((name) => `liveness: no ${name} within ${LIVENESS_MS} ms of healing`)
+}
+
+/** Lets the followers catch up, closes every node and looks at what their state databases hold. */
+async function compareReplicas(cluster: SimulatedCluster): Promise<string[]> {
+  const { clock, machines } = cluster
+  await clock.run(5_000)
+  for (const machine of machines) machine.close()
+  const isDown = (): boolean => machines.every(({ status }) => status.kind === 'down')
+  if (!(await clock.runUntil(isDown, 30_000))) {
+    return machines.map(({ address, status }) => `closing: ${address} is ${status.kind}`)
+  }
+  const violations: string[] = []
+  const expected = await cluster.settle(readData(machines[0]!.engine), 10_000)
+  for (const machine of machines.slice(1)) {
+    const data = await cluster.settle(readData(machine.engine), 10_000)
+    for (const key of new Set([...expected.keys(), ...data.keys()])) {
+      if (expected.get(key) === data.get(key)) continue
+      const [here, there] = [expected.get(key), data.get(key)]
+      violations.push(
+        `replicas differ at ${JSON.stringify(key)}: ${machines[0]!.address} ${here}, ${machine.address} ${there}`,
+      )
+    }
+  }
+  return violations
+}

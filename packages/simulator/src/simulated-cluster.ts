@@ -1,0 +1,104 @@
+import { type LogFields, SeededRandom } from '@cordillera/base'
+import type { CordilleraNode, FoundingConfig } from '@cordillera/node'
+import { defaultReplicasLimits, type ReplicasLimits } from '@cordillera/replicas'
+import { SimulatedNode } from './simulated-node.js'
+import { Trace } from './trace.js'
+import { type RunTurns, VirtualClock } from './virtual-clock.js'
+import { VirtualNetwork } from './virtual-network.js'
+
+/**
+ * Machines, the network between them and the time they live in: everything that happens follows from the seed.
+ *
+ * The first machine founds the cluster and the others join it, whenever they are started on empty disks.
+ */
+export interface SimulatedClusterOptions {
+  readonly seed: number
+  readonly runTurns: RunTurns
+  /** Places in the cluster; 3 by default. */
+  readonly nodes?: number
+  /** Machines beyond the places, which must be refused; 0 by default. */
+  readonly surplus?: number
+  /** Initial ranges besides the system range; 4 by default. */
+  readonly ranges?: number
+  readonly limits?: Partial<ReplicasLimits>
+  /** Everything that any node logs, for looking into one run. */
+  readonly onEvent?: (text: string) => void
+}
+
+/** Small enough that flushes and compactions happen in a short run. */
+const smallLimits = { stateFlushBytes: 8 << 10, stateFlushMs: 3_000 } as const
+
+export class SimulatedCluster {
+  readonly clock: VirtualClock
+  readonly network: VirtualNetwork
+  readonly trace = new Trace()
+  readonly machines: readonly SimulatedNode[]
+  readonly #random: SeededRandom
+  readonly #onEvent: SimulatedClusterOptions['onEvent']
+  /** Defects seen so far: what nodes failed with. */
+  readonly failures: string[] = []
+
+  constructor(options: SimulatedClusterOptions) {
+    const { seed, nodes = 3, surplus = 0, ranges = 4 } = options
+    this.#random = new SeededRandom(seed)
+    this.#onEvent = options.onEvent
+    this.clock = new VirtualClock({ runTurns: options.runTurns })
+    this.network = new VirtualNetwork({ clock: this.clock, random: this.fork(), trace: this.trace })
+    const addresses = Array.from({ length: nodes + surplus }, (_, i) => `machine-${i + 1}:7000`)
+    const limits = { ...defaultReplicasLimits, ...smallLimits, ...options.limits }
+    this.machines = addresses.map((address, i) => {
+      const founding: FoundingConfig =
+        i === 0 ? { kind: 'init', nodes, ranges } : { kind: 'join', addresses: [addresses[0]!] }
+      const onEvent = (level: string, event: string, fields?: LogFields): void => {
+        const text = `${level} ${event}${fields === undefined ? '' : ` ${JSON.stringify(fields)}`}`
+        if (level === 'error') this.failures.push(`${this.clock.now()} ${address} ${text}`)
+        this.note(`${address} ${text}`)
+      }
+      const host = this.network.host(address)
+      return new SimulatedNode({ clock: this.clock, host, random: this.fork(), founding, limits, onEvent })
+    })
+  }
+
+  /** Another source of random numbers, from the same seed. */
+  fork(): SeededRandom {
+    return new SeededRandom(this.#random.u32() * 2 ** 20 + this.#random.below(2 ** 20))
+  }
+
+  /** Something that belongs to the run's fingerprint. */
+  note(text: string): void {
+    this.trace.noteText(`${this.clock.now()} ${text}`)
+    this.#onEvent?.(`${this.clock.now().toFixed(3)} ${text}`)
+  }
+
+  /** The nodes that are up. */
+  nodes(): CordilleraNode[] {
+    return this.machines.flatMap(({ node }) => node ?? [])
+  }
+
+  startAll(): void {
+    for (const machine of this.machines) machine.start()
+  }
+
+  /** Whether every machine is up and its node sees a leader for every range. */
+  isReady(): boolean {
+    return this.machines.every(({ node }) => node?.isReady() === true)
+  }
+
+  /** Waits for what happens in virtual time. Throws what it rejects with; an Error after `timeoutMs`. */
+  async settle<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
+    let outcome: { readonly value: T } | { readonly error: unknown } | undefined
+    promise.then(
+      (value) => {
+        outcome = { value }
+      },
+      (error) => {
+        outcome = { error }
+      },
+    )
+    if (!(await this.clock.runUntil(() => outcome !== undefined, timeoutMs))) {
+      throw new Error(`nothing came of it within ${timeoutMs} virtual ms`)
+    }
+    if ('error' in outcome!) throw outcome.error
+    return outcome!.value
+  }
+}

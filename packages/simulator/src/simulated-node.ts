@@ -1,0 +1,173 @@
+import { CordilleraError, type LogFields, type Logger, type Random, SeededRandom } from '@cordillera/base'
+import { CordilleraNode, type FoundingConfig } from '@cordillera/node'
+import { MemoryDisk } from '@cordillera/raft-log'
+import type { ReplicasLimits } from '@cordillera/replicas'
+import { MemoryEngine } from '@cordillera/state'
+import type { ProcessClock, VirtualClock } from './virtual-clock.js'
+import type { VirtualHost } from './virtual-network.js'
+import { VirtualTransport } from './virtual-transport.js'
+
+/**
+ * One machine with its disks, and the node that runs on it, or does not: the production node on virtual ports.
+ *
+ * `killed`: the process dies, and what it gave to the system survives. `power-lost`: of what was not synced chance
+ * keeps what it likes, and the other machines hear nothing. Either way nothing of the old life acts any more.
+ */
+export type Crash = 'killed' | 'power-lost'
+
+export type NodeStatus =
+  | { readonly kind: 'down' }
+  | { readonly kind: 'starting' }
+  | { readonly kind: 'up' | 'closing'; readonly node: CordilleraNode }
+  /** It refused to start, or stopped itself. */
+  | { readonly kind: 'failed'; readonly error: unknown }
+
+export interface SimulatedNodeOptions {
+  readonly clock: VirtualClock
+  readonly host: VirtualHost
+  readonly random: Random
+  readonly founding: FoundingConfig
+  readonly limits: ReplicasLimits
+  /** Every event that the node logs. */
+  readonly onEvent: (level: string, event: string, fields?: LogFields) => void
+}
+
+const SEGMENT_BYTES = 32 << 10
+const LOG_CACHE_BYTES_MAX = 16 << 10
+const ENGINE_WRITE_MS = 3
+const DRAIN_TIMEOUT_MS = 2_000
+
+export class SimulatedNode {
+  readonly address: string
+  readonly identityDisk: MemoryDisk
+  readonly logDisk: MemoryDisk
+  readonly #options: SimulatedNodeOptions
+  #engine: MemoryEngine
+  #process: ProcessClock
+  #status: NodeStatus = { kind: 'down' }
+
+  constructor(options: SimulatedNodeOptions) {
+    const { clock, host, random } = options
+    this.#options = options
+    this.address = host.address
+    const latencyMs = (operation: string): number => {
+      if (operation !== 'sync' && operation !== 'syncDirectory') return random.below(100) / 1_000
+      return 0.5 + random.below(3_000) / 1_000 + (random.below(300) === 0 ? 100 : 0)
+    }
+    this.identityDisk = new MemoryDisk({ clock, latencyMs })
+    this.logDisk = new MemoryDisk({ clock, latencyMs })
+    this.#engine = new MemoryEngine({ clock, writeDelayMs: ENGINE_WRITE_MS })
+    this.#process = clock.forProcess()
+  }
+
+  get status(): NodeStatus {
+    return this.#status
+  }
+
+  /** The running node; undefined while it is not up. */
+  get node(): CordilleraNode | undefined {
+    return this.#status.kind === 'up' ? this.#status.node : undefined
+  }
+
+  /** Whether this node still answers: until it was closed or died. */
+  runs(node: CordilleraNode): boolean {
+    return 'node' in this.#status && this.#status.node === node
+  }
+
+  /** The state database, which may be opened while the node is down. */
+  get engine(): MemoryEngine {
+    return this.#engine
+  }
+
+  /** Starts the process; it is up once it has an identity, which may be never. */
+  start(founding: FoundingConfig = this.#options.founding): void {
+    if (this.#status.kind !== 'down' && this.#status.kind !== 'failed') return
+    const { clock, host, limits, random } = this.#options
+    host.powerOn()
+    const process = clock.forProcess()
+    this.#process = process
+    this.#status = { kind: 'starting' }
+    const engine = this.#engine
+    CordilleraNode.start(
+      {
+        peerAddress: this.address,
+        httpAddress: '',
+        founding,
+        locality: '',
+        replicas: limits,
+        log: { segmentBytes: SEGMENT_BYTES, cacheBytesMax: LOG_CACHE_BYTES_MAX },
+        version: 'simulated',
+      },
+      {
+        clock: process,
+        random: new SeededRandom(random.u32()),
+        identityDisk: this.identityDisk,
+        logDisk: this.logDisk,
+        openEngine: () => Promise.resolve(engine),
+        transport: new VirtualTransport({ host, clock: process }),
+        logger: this.#logger(process),
+      },
+    ).then(
+      (node) => this.#onStarted(process, node),
+      (error) => this.#onFailed(process, error),
+    )
+  }
+
+  crash(how: Crash): void {
+    const { host, random } = this.#options
+    if (this.#status.kind === 'down') return
+    this.#process.kill()
+    if (how === 'killed') host.killProcess()
+    else host.powerOff()
+    const keep = how === 'killed' ? 'all' : random
+    this.identityDisk.crash({ keep })
+    this.logDisk.crash({ keep })
+    this.#engine = how === 'killed' ? this.#engine.kill() : this.#engine.crash()
+    this.#status = { kind: 'down' }
+  }
+
+  /** Drains and closes the node as a signal would; it is down then. */
+  close(): void {
+    const { node } = this
+    if (node === undefined) return
+    const process = this.#process
+    this.#status = { kind: 'closing', node }
+    const closing = async (): Promise<void> => {
+      await node.drain(DRAIN_TIMEOUT_MS)
+      await node.close()
+      if (!process.isAlive) return
+      process.kill()
+      this.#options.host.killProcess()
+      await this.#engine.close()
+      this.#engine = this.#engine.reopen()
+      this.#status = { kind: 'down' }
+    }
+    closing().catch((error) => this.#onFailed(process, error))
+  }
+
+  #onStarted(process: ProcessClock, node: CordilleraNode): void {
+    if (!process.isAlive) return
+    this.#status = { kind: 'up', node }
+    void node.failed.then((error) => this.#onFailed(process, error))
+  }
+
+  /** The process ends by itself. Its disks keep what it wrote. */
+  #onFailed(process: ProcessClock, error: unknown): void {
+    if (!process.isAlive) return
+    this.#options.onEvent('error', 'process-failed', { error: describe(error) })
+    this.crash('killed')
+    this.#status = { kind: 'failed', error }
+  }
+
+  #logger(process: ProcessClock): Logger {
+    const log = (level: string) => (event: string, fields?: LogFields) => {
+      if (process.isAlive) this.#options.onEvent(level, event, fields)
+    }
+    return { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') }
+  }
+}
+
+function describe(error: unknown): string {
+  if (error instanceof CordilleraError) return `${error.code}: ${error.message}`
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
+}
