@@ -210,4 +210,25 @@ describe('Replicas', () => {
     expect([...leaving.replicas.replicas()].filter(({ core }) => core.role === 'leader')).toEqual([])
     await stores.untilLed()
   })
+
+  it('ends its drain when everybody drains, without handing leaderships back and forth', async () => {
+    const stores = await Stores.open(3, 6)
+    await stores.untilLed()
+    await stores.pass(1_000)
+    const terms = (): number =>
+      [...stores.stores.values()].reduce((sum, { replicas }) => {
+        return sum + stores.descriptors.reduce((s, { rangeId }) => s + replicas.replica(rangeId)!.core.term, 0)
+      }, 0)
+    const before = terms()
+    let drained = 0
+    for (const { replicas } of stores.stores.values()) {
+      replicas.drain(30_000).then(() => {
+        drained++
+      })
+    }
+    const begun = stores.clock.now()
+    await stores.until(() => drained === 3, 'every drain')
+    expect(stores.clock.now() - begun).toBeLessThan(5_000)
+    expect(terms()).toBe(before)
+  })
 })

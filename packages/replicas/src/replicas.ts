@@ -99,6 +99,9 @@ export interface ReplicasCounts {
   turns: number
 }
 
+/** A transfer is given up after an election timeout; then it was tried once more in vain. */
+const DRAIN_STUCK_MS = 1_500
+
 export class Replicas implements ReplicaHost {
   readonly counts: ReplicasCounts = {
     proposals: 0,
@@ -182,6 +185,8 @@ export class Replicas implements ReplicaHost {
     this.counts.raftMessagesReceived++
     const replica = this.#byRange.get(rangeId)
     if (replica === undefined || replica.replicaId !== message.to) return
+    // Who gives its leaderships away takes none: two nodes that drain would hand them back and forth.
+    if (message.kind === 'timeout-now' && this.#phase === 'draining') return
     replica.step(message)
   }
 
@@ -261,18 +266,22 @@ export class Replicas implements ReplicaHost {
   // --- lifecycle ---
 
   /**
-   * Hands every leadership to a reachable peer; resolves when none is left here or `timeoutMs` have passed. Requests
-   * are still served, or redirected, meanwhile. Groups here do not campaign any more.
+   * Hands every leadership to a reachable peer. Resolves when none is left here, when `timeoutMs` have passed, or when
+   * no more could be handed over for a while: others may be draining too, and take none. Requests are still served, or
+   * redirected, meanwhile. Groups here do not campaign any more.
    */
   drain(timeoutMs: number): Promise<void> {
     if (this.#phase === 'running') this.#phase = 'draining'
     const { clock } = this.#options
     const deadline = clock.now() + timeoutMs
+    let [least, leastSince] = [Number.POSITIVE_INFINITY, clock.now()]
     return new Promise((resolve) => {
       const round = (): void => {
         const led = [...this.#byRange.values()].filter((replica) => replica.core.role === 'leader')
-        const movable = led.filter((replica) => this.#handOver(replica))
-        if (movable.length === 0 || this.#phase === 'closed' || clock.now() >= deadline) resolve()
+        const movable = led.filter((replica) => this.#handOver(replica)).length
+        if (movable < least) [least, leastSince] = [movable, clock.now()]
+        const isStuck = clock.now() - leastSince >= DRAIN_STUCK_MS
+        if (movable === 0 || isStuck || this.#phase === 'closed' || clock.now() >= deadline) resolve()
         else clock.after(20, round)
       }
       round()
