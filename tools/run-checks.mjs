@@ -18,7 +18,7 @@ try {
   runCommand('lint', 'npx', ['--no-install', 'biome', 'check', '--error-on-warnings', '.'])
   runCommand('packages', process.execPath, ['tools/check-packages.mjs'])
   runCommand('types of tests', 'npx', ['--no-install', 'tsc', '--project', 'tools/tsconfig.checks.json'])
-  const built = runCommand('build', 'npm', ['run', '--silent', 'build'])
+  const built = runCommand('build', process.execPath, ['tools/build.mjs'])
   runTests('unit tests', 'tools/vitest.config.mjs')
   if (built) runTests('process tests', 'tools/vitest.process.config.mjs')
   else outcomes.push({ name: 'process tests (nothing was built)', passed: 0, failed: 1, seconds: 0 })
@@ -58,7 +58,6 @@ function run(name, command, args) {
   const { status, error } = spawnSync(command, args, {
     cwd: root,
     stdio: 'inherit',
-    env: { ...process.env, TURBO_TELEMETRY_DISABLED: '1' },
     shell: process.platform === 'win32',
   })
   if (error !== undefined) console.error(`${command}: ${error.message}`)
