@@ -25,7 +25,10 @@ test('demo serves what it prints, and Ctrl-C ends all of it', { timeout: 120_000
     })
   }
   const ended = new Promise<number | null>((resolve) => demo.once('exit', resolve))
-  const commands = await eventually('it prints curl lines', () => curlLines(printed), 60_000)
+  afterTest((hasFailed) => {
+    if (hasFailed) console.log(`demo (exit code ${demo.exitCode}):\n${printed}`)
+  })
+  const commands = await eventually('it prints curl lines', () => curlLines(printed), 65_000)
 
   for (const { method, url, body } of commands) {
     const { origin } = new URL(url)

@@ -30,7 +30,9 @@ export function scratchDirectory(): string {
 }
 
 function showLogs(directory: string): void {
-  for (const name of readdirSync(directory).filter((name) => name.endsWith('.log'))) {
+  const isOutput = (name: string): boolean => name.endsWith('.log') && !/(?:^|\/)(?:log|state)\//.test(name)
+  const names = readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter(isOutput)
+  for (const name of names) {
     const lines = readFileSync(join(directory, name), 'utf8').trimEnd().split('\n')
     console.log(`${name}:\n${lines.slice(-LINES_SHOWN).join('\n')}`)
   }
