@@ -101,6 +101,8 @@ export interface ReplicasCounts {
 
 /** A transfer is given up after an election timeout; then it was tried once more in vain. */
 const DRAIN_STUCK_MS = 1_500
+/** How long no request must have come before a drain is over. */
+const DRAIN_QUIET_MS = 200
 
 export class Replicas implements ReplicaHost {
   readonly counts: ReplicasCounts = {
@@ -122,6 +124,7 @@ export class Replicas implements ReplicaHost {
   /** Replicas and readies of the turn under way that wait for its flush, pairwise. */
   #syncing: (Replica | Ready)[] = []
   #phase: 'running' | 'draining' | 'closed' = 'running'
+  #lastRequestAt = Number.NEGATIVE_INFINITY
   /** Ranges whose replica here must not take part, with the reason. */
   readonly silenced = new Map<RangeId, string>()
 
@@ -157,6 +160,7 @@ export class Replicas implements ReplicaHost {
 
   /** Executes a request at the replica here; `reply` is called exactly once, possibly at once. */
   execute(request: RangeRequest, reply: ReplyTo): void {
+    if (this.#phase === 'draining') this.#lastRequestAt = this.#options.clock.now()
     const replica = this.#byRange.get(request.rangeId)
     if (this.#phase === 'closed') reply({ kind: 'refused', reason: 'closing', leader: 0, descriptors: [] })
     else if (replica === undefined) reply({ kind: 'refused', reason: 'no-range', leader: 0, descriptors: [] })
@@ -267,8 +271,9 @@ export class Replicas implements ReplicaHost {
 
   /**
    * Hands every leadership to a reachable peer. Resolves when none is left here, when `timeoutMs` have passed, or when
-   * no more could be handed over for a while: others may be draining too, and take none. Requests are still served, or
-   * redirected, meanwhile. Groups here do not campaign any more.
+   * no more could be handed over for a while: others may be draining too, and take none; in the first case once every
+   * request is answered and none has come for a while, because others still send here until they know better. Requests
+   * are served, or redirected, meanwhile. Groups here do not campaign any more.
    */
   drain(timeoutMs: number): Promise<void> {
     if (this.#phase === 'running') this.#phase = 'draining'
@@ -280,12 +285,20 @@ export class Replicas implements ReplicaHost {
         const led = [...this.#byRange.values()].filter((replica) => replica.core.role === 'leader')
         const movable = led.filter((replica) => this.#handOver(replica)).length
         if (movable < least) [least, leastSince] = [movable, clock.now()]
-        const isStuck = clock.now() - leastSince >= DRAIN_STUCK_MS
-        if (movable === 0 || isStuck || this.#phase === 'closed' || clock.now() >= deadline) resolve()
+        const isStuck = movable > 0 && clock.now() - leastSince >= DRAIN_STUCK_MS
+        const isDone = movable === 0 && this.#isQuiet()
+        if (isDone || isStuck || this.#phase === 'closed' || clock.now() >= deadline) resolve()
         else clock.after(20, round)
       }
       round()
     })
+  }
+
+  /** Every request is answered, and nobody has asked for anything lately. */
+  #isQuiet(): boolean {
+    if (this.#options.clock.now() - this.#lastRequestAt < DRAIN_QUIET_MS) return false
+    for (const replica of this.#byRange.values()) if (!replica.isIdle) return false
+    return true
   }
 
   /** Answers everything that waits and stops. Does not close the log or the state. */
