@@ -1,7 +1,6 @@
 import { Buffer } from 'node:buffer'
-import { silentLogger } from '@cordillera/base'
+import { ManualClock, silentLogger } from '@cordillera/base'
 import { ENTRY_HEADER_BYTES, type Entry, EntryType, sealEntry } from '@cordillera/raft-core'
-import { ManualClock } from './manual-clock.js'
 import { MemoryDisk } from './memory-disk.js'
 import { RaftLog, type RaftLogOptions } from './raft-log.js'
 

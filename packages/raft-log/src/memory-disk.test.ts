@@ -1,8 +1,7 @@
 import { Buffer } from 'node:buffer'
-import { SeededRandom } from '@cordillera/base'
+import { ManualClock, SeededRandom } from '@cordillera/base'
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { DiskFile } from './disk.js'
-import { ManualClock } from './manual-clock.js'
 import { MemoryDisk } from './memory-disk.js'
 
 const clock = new ManualClock()

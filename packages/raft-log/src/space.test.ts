@@ -1,6 +1,6 @@
+import { ManualClock } from '@cordillera/base'
 import { describe, expect, it } from 'vitest'
 import { entries, type Fixture, openCopy, openFixture, readAll, terms } from './log-fixture.js'
-import { ManualClock } from './manual-clock.js'
 import { MemoryDisk } from './memory-disk.js'
 import type { LogBytesReport } from './raft-log.js'
 

@@ -42,7 +42,7 @@ export interface PeerLinkHost {
   readonly logger: Logger
   readonly handlers: PeerHandlers
   readonly limits: PeerLinkLimits
-  /** Something was written: flush this link at the end of the turn. */
+  /** Something was written: flush this link in a few turns. */
   onDirty(link: PeerLink): void
   /** The connection is to be dropped, on this turn. */
   onBroken(link: PeerLink, reason: string): void

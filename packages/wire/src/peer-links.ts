@@ -105,7 +105,7 @@ export class PeerLinks {
     this.#transport.setPeers(addresses)
   }
 
-  /** Writes the message into the peer's frame of this turn; the entries' bytes are copied. False: surely not sent. */
+  /** Writes the message into the peer's next frame; the entries' bytes are copied. False: surely not sent. */
   sendRaft(to: NodeId, rangeId: RangeId, message: Message): boolean {
     const link = this.#links.get(to)
     if (link === undefined || !link.isWritable) return false

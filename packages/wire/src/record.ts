@@ -3,7 +3,7 @@
  * a kind and a hand-made body that delimits itself; `raft-codec`, `range-request-codec`, `range-reply-codec` and
  * `ask-codec` say how. Integers are varints unless said otherwise.
  *
- * A frame leaves at the end of the turn, or as soon as it has grown past {@link FRAME_BYTES_LEAVE}: everything that one
+ * A frame leaves a few turns after it was begun, or as soon as it has grown past {@link FRAME_BYTES_LEAVE}: everything that one
  * turn had for one peer, heartbeats of a thousand groups included, is one frame.
  */
 
