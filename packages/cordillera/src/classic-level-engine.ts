@@ -86,7 +86,7 @@ const MIB = 1 << 20
 const OPTIONS = {
   keyEncoding: 'utf8',
   valueEncoding: 'buffer',
-  /** A flush of the overlay is about so large; smaller buffers would cut it up into more files of level 0. */
+  /** A flush of the overlay is one batch, and lies in one buffer however large it is. */
   writeBufferSize: 32 * MIB,
   cacheSize: 64 * MIB,
   maxFileSize: 8 * MIB,

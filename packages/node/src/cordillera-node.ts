@@ -180,7 +180,13 @@ export class CordilleraNode {
   }
 
   metrics(): NodeMetrics {
-    return takeMetrics({ log: this.#log, state: this.#state, replicas: this.#replicas, router: this.router })
+    return takeMetrics({
+      log: this.#log,
+      state: this.#state,
+      replicas: this.#replicas,
+      router: this.router,
+      links: this.#links,
+    })
   }
 
   /** Whether every range known here has a leader that this node can reach. */

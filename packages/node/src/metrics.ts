@@ -1,7 +1,8 @@
 import type { RaftLog } from '@cordillera/raft-log'
 import type { Replicas } from '@cordillera/replicas'
-import type { Router } from '@cordillera/router'
+import type { Router, RouterStats } from '@cordillera/router'
 import type { StateStore } from '@cordillera/state'
+import type { PeerLinks } from '@cordillera/wire'
 
 /** Cumulative counters (names end in `Total`) and gauges of one node; flat, never one per range. */
 export interface NodeMetrics {
@@ -13,8 +14,9 @@ export function takeMetrics(parts: {
   readonly state: StateStore
   readonly replicas: Replicas
   readonly router: Router
+  readonly links: PeerLinks
 }): NodeMetrics {
-  const { log, state, replicas, router } = parts
+  const { log, state, replicas, router, links } = parts
   let leaders = 0
   let quiescent = 0
   let total = 0
@@ -24,6 +26,7 @@ export function takeMetrics(parts: {
     if (replica.core.quiescent) quiescent++
   }
   const { counts } = replicas
+  const peers = links.stats
   return {
     logFsyncTotal: log.stats.syncs,
     logEntriesTotal: log.stats.entries,
@@ -41,14 +44,21 @@ export function takeMetrics(parts: {
     raftMessagesUnsentTotal: counts.raftMessagesUnsent,
     leaderChangesTotal: counts.leaderChanges,
     turnsTotal: counts.turns,
-    ...prefixed('router', router.stats),
+    peerLinksUp: peers.linksUp,
+    peerFramesSentTotal: peers.framesSent,
+    peerBytesSentTotal: peers.bytesSent,
+    peerFramesReceivedTotal: peers.framesReceived,
+    peerBytesReceivedTotal: peers.bytesReceived,
+    ...routerNumbers(router.stats),
   }
 }
 
-function prefixed(prefix: string, counts: object): Record<string, number> {
-  const flat: Record<string, number> = {}
-  for (const [name, value] of Object.entries(counts)) {
-    if (typeof value === 'number') flat[`${prefix}${name[0]!.toUpperCase()}${name.slice(1)}`] = value
+function routerNumbers({ operationsWaiting, operationBytesWaiting, ...counters }: RouterStats): Record<string, number> {
+  const flat: Record<string, number> = {
+    routerOperationsWaiting: operationsWaiting,
+    routerOperationBytesWaiting: operationBytesWaiting,
   }
+  for (const [name, value] of Object.entries(counters))
+    flat[`router${name[0]!.toUpperCase()}${name.slice(1)}Total`] = value
   return flat
 }

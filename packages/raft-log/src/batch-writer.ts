@@ -163,8 +163,7 @@ export class BatchWriter {
     const { headSequence } = segments
     writeBatchHeader(buffer, 0, { ...summary, number: this.#number, headSequence, previous: this.#previous })
     this.writingSince = clock.now()
-    await active.file.write([buffer.subarray(0, byteLength)], this.#position)
-    await active.file.sync()
+    await active.file.writeThrough([buffer.subarray(0, byteLength)], this.#position)
     const durationMs = clock.now() - this.writingSince
     this.writingSince = undefined
     this.#position += byteLength

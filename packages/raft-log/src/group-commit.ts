@@ -21,11 +21,17 @@ interface Waiters {
 const DONE = Promise.resolve()
 
 /**
+ * Turns of the event loop between the end of one batch and the beginning of the next, in which what the first one has
+ * made durable is acknowledged and what that brings arrives. See decisions/0005.
+ */
+const TURNS_BETWEEN_BATCHES = 4
+
+/**
  * Collects records and makes them durable, one batch after the other.
  *
- * Everything that is enqueued while a write and its fdatasync are under way goes into the next batch, and everyone who
- * waits for that one shares a promise. An idle log begins at once, after the microtasks already queued, so that groups
- * which append in the same turn share a batch. A failure is final: a failed fsync may have dropped the very pages that a
+ * Everything that is enqueued while a write and its sync are under way, and a few turns of the event loop longer, goes
+ * into the next batch, and everyone who waits for that one shares a promise. An idle log begins at once, after the
+ * microtasks already queued, so that groups which append in the same turn share a batch. A failure is final: a failed fsync may have dropped the very pages that a
  * second one would report as written.
  */
 export class GroupCommit {
@@ -92,12 +98,13 @@ export class GroupCommit {
 
   async #run(): Promise<void> {
     try {
+      await undefined
       while (!this.#failure) {
-        await undefined
         if (this.#next) await this.#commit(this.#next)
         else if (this.#isSealDue && this.#pending.length > 0) await this.#commit(newWaiters())
         else if (this.#isSealDue) await this.#seal()
         else break
+        await this.#pause()
       }
     } catch (error) {
       this.fail(error)
@@ -122,6 +129,18 @@ export class GroupCommit {
     }
     this.#current = undefined
     waiters.resolve()
+  }
+
+  #pause(): Promise<void> {
+    const { clock } = this.#options
+    return new Promise((resolve) => {
+      let turns = TURNS_BETWEEN_BATCHES
+      const onTurn = (): void => {
+        if (--turns > 0) clock.defer(onTurn)
+        else resolve()
+      }
+      clock.defer(onTurn)
+    })
   }
 
   async #seal(): Promise<void> {

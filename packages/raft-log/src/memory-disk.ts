@@ -216,28 +216,35 @@ export class MemoryDisk implements Disk {
     let isClosed = false
     const run = <T>(operation: DiskOperation, bytes: number, action: () => T): Promise<T> =>
       isClosed ? Promise.reject(diskError('EBADF', `${name} is closed`)) : this.#run(operation, name, bytes, action)
+    const write = (chunks: readonly Uint8Array[], position: number): Promise<void> => {
+      const bytes = Buffer.concat(chunks)
+      const underWay = { file, bytes, position }
+      if (!isClosed) this.#writesUnderWay.add(underWay)
+      return run('write', bytes.length, () => {
+        this.#writesUnderWay.delete(underWay)
+        if (!Buffer.concat(chunks).equals(bytes)) throw diskError('EINVAL', 'a chunk changed while it was written')
+        const growth = Math.max(0, position + bytes.length - file.size)
+        if (growth > 0 && this.usedBytes + growth > this.capacityBytes) throw diskError('ENOSPC', 'the disk is full')
+        file.write(bytes, position)
+      })
+    }
+    const sync = (from?: number, to?: number): Promise<void> => {
+      const begun = file.beginSync(from, to)
+      return run('sync', 0, () => file.endSync(begun)).catch((error: unknown) => {
+        file.dropSync(begun)
+        throw error
+      })
+    }
     return {
       size: () => run('size', 0, () => file.size),
       read: (target, position) => run('read', target.length, () => file.read(target, position)),
-      write: (chunks, position) => {
-        const bytes = Buffer.concat(chunks)
-        const underWay = { file, bytes, position }
-        if (!isClosed) this.#writesUnderWay.add(underWay)
-        return run('write', bytes.length, () => {
-          this.#writesUnderWay.delete(underWay)
-          if (!Buffer.concat(chunks).equals(bytes)) throw diskError('EINVAL', 'a chunk changed while it was written')
-          const growth = Math.max(0, position + bytes.length - file.size)
-          if (growth > 0 && this.usedBytes + growth > this.capacityBytes) throw diskError('ENOSPC', 'the disk is full')
-          file.write(bytes, position)
-        })
+      write,
+      writeThrough: async (chunks, position) => {
+        const byteLength = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+        await write(chunks, position)
+        await sync(position, position + byteLength)
       },
-      sync: () => {
-        const sync = file.beginSync()
-        return run('sync', 0, () => file.endSync(sync)).catch((error: unknown) => {
-          file.dropSync(sync)
-          throw error
-        })
-      },
+      sync: () => sync(),
       truncate: (size) => run('truncate', 0, () => file.truncate(size)),
       close: () => {
         isClosed = true

@@ -56,10 +56,13 @@ export class MemoryFile {
     this.#size = size
   }
 
-  beginSync(): MemorySync {
+  /** Of everything unsynced, or of the sectors that these bytes lie in. */
+  beginSync(from = 0, to = Number.POSITIVE_INFINITY): MemorySync {
     const sectors = new Map<number, Buffer>()
-    for (const sector of this.#unsynced) sectors.set(sector, this.#sector(sector))
-    this.#unsynced = new Set()
+    for (const sector of this.#unsynced) {
+      if ((sector + 1) * SECTOR_BYTES > from && sector * SECTOR_BYTES < to) sectors.set(sector, this.#sector(sector))
+    }
+    for (const sector of sectors.keys()) this.#unsynced.delete(sector)
     const sync = { sectors, size: this.#size }
     this.#syncs.add(sync)
     return sync

@@ -85,7 +85,7 @@ export const defaultReplicasLimits: ReplicasLimits = {
   pendingBytesMax: 16 << 20,
   readsMax: 16_384,
   idleTicksBeforeRest: 10,
-  stateFlushBytes: 32 << 20,
+  stateFlushBytes: 64 << 20,
   stateFlushMs: 30_000,
 }
 

@@ -6,5 +6,5 @@ export {
   HttpServer,
   type HttpServerOptions,
 } from './http-server.js'
-export type { LogSync } from './metrics.js'
+export type { LogSync } from './log-sync-meter.js'
 export * from './served-node.js'

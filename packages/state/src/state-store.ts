@@ -40,7 +40,7 @@ export interface StateStoreOptions {
   readonly engine: StateEngine
   readonly clock: Clock
   readonly logger: Logger
-  /** Unflushed bytes from which a flush is due (32 MiB); see {@link StateStore.flushDue}. */
+  /** Unflushed bytes from which a flush is due (64 MiB); see {@link StateStore.flushDue}. */
   readonly flushBytes?: number
   /** Bounds the cache of what was flushed (twice `flushBytes`). 0 switches it off. */
   readonly cacheBytesMax?: number
@@ -74,7 +74,7 @@ export interface NewReplica {
   readonly applied: { readonly index: LogIndex; readonly term: Term }
 }
 
-const FLUSH_BYTES = 32 << 20
+const FLUSH_BYTES = 64 << 20
 
 /** Cumulative counts. */
 export interface StateStats {
