@@ -41,12 +41,17 @@ function realDisk(directory: string): Disk {
         if (create) return open(at(name), 'wx+')
         throw error
       })
+      const write = async (chunks: readonly Uint8Array[], position: number): Promise<void> => {
+        if (chunks.length === 1) await handle.write(chunks[0]!, 0, chunks[0]!.length, position)
+        else await handle.writev(chunks, position)
+      }
       const file: DiskFile = {
         size: async () => (await handle.stat()).size,
         read: async (target, position) => (await handle.read(target, 0, target.length, position)).bytesRead,
-        write: async (chunks, position) => {
-          if (chunks.length === 1) await handle.write(chunks[0]!, 0, chunks[0]!.length, position)
-          else await handle.writev(chunks, position)
+        write,
+        writeThrough: async (chunks, position) => {
+          await write(chunks, position)
+          await handle.datasync()
         },
         sync: () => handle.datasync(),
         truncate: (size) => handle.truncate(size),
