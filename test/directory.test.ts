@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { freePorts } from '../tools/local-cluster.mjs'
 import { eventually } from './eventually.js'
 import { get, put } from './http-client.js'
 import { newNode, scratchDirectory, startCluster } from './scratch.js'
@@ -77,6 +78,28 @@ test('a fourth node is refused with a code, by whomever it asks', async () => {
   }
   expect(await cluster.nodes[0]!.json('/v1/admin/cluster')).toMatchObject({ nodeCount: 3 })
   await put(cluster.nodes[0]!.url, 'a', 'served')
+})
+
+test('a cluster whose nodes have all moved meets again by --join', async () => {
+  const cluster = await startCluster()
+  const [first, ...others] = cluster.nodes
+  const { clusterId } = await first!.json('/v1/admin/cluster')
+  await put(first!.url, 'a', 'kept')
+  await Promise.all(cluster.nodes.map((node) => node.kill()))
+  const ports = await freePorts(cluster.nodes.length)
+  for (const [i, node] of cluster.nodes.entries()) node.peerAddress = `127.0.0.1:${ports[i]}`
+  first!.start([])
+  for (const node of others) node.start(['--join', first!.peerAddress])
+  for (const node of cluster.nodes) await node.waitUntilReady()
+  expect(await first!.json('/v1/admin/cluster')).toMatchObject({ clusterId, nodeCount: 3 })
+  for (const node of cluster.nodes) expect(await get(node.url, 'a')).toBe('kept')
+  await eventually('every node knows where the others are now', async () => {
+    const lists = await Promise.all(cluster.nodes.map((node) => node.json('/v1/admin/nodes')))
+    const addresses = lists.map(({ nodes }) => nodes.map((node: { peerAddress: string }) => node.peerAddress).sort())
+    const states = lists.flatMap(({ nodes }) => nodes.map((node: { state: string }) => node.state))
+    const now = cluster.nodes.map((node) => node.peerAddress).sort()
+    return addresses.every((list) => String(list) === String(now)) && states.every((state) => state === 'live')
+  })
 })
 
 test('a founder waits for its joiners, whoever comes first', async () => {

@@ -30,6 +30,7 @@ import { LatencyWindow } from './latency-window.js'
 import { LeaderPlacement } from './leader-placement.js'
 import { LoadMeter } from './load-meter.js'
 import { type NodeMetrics, takeMetrics } from './metrics.js'
+import { PeerFinder } from './peer-finder.js'
 
 /**
  * One node: everything below it put together from ports, in one place, from top to bottom.
@@ -46,6 +47,8 @@ const SAMPLE_MS = 1_000
 /** How often leaders say what every replica holds, so that logs can be compacted. */
 const REPLICATED_MS = 5_000
 const REGISTRY_MS = 10_000
+/** How often the addresses named by `--join` are asked while a node is missing. */
+const FIND_MS = 2_000
 
 export class CordilleraNode {
   readonly identity: FoundedIdentity
@@ -60,6 +63,7 @@ export class CordilleraNode {
   readonly #links: PeerLinks
   readonly #registry: NodeRegistry
   readonly #leaderPlacement: LeaderPlacement
+  readonly #finder: PeerFinder
   readonly #load = new LoadMeter()
   readonly #fsyncs: LatencyWindow
   readonly #timers = new Set<Timer>()
@@ -119,7 +123,7 @@ export class CordilleraNode {
     readonly fsyncs: LatencyWindow
   }) {
     const { config, ports, identity, state, log, links } = parts
-    const { clock, random, logger } = ports
+    const { clock, random, logger, transport } = ports
     this.identity = identity
     this.#config = config
     this.#ports = ports
@@ -157,6 +161,8 @@ export class CordilleraNode {
       logger,
       limits: defaultRouterLimits,
     })
+    const addresses = config.founding.kind === 'join' ? config.founding.addresses : []
+    this.#finder = new PeerFinder({ transport, logger, identity, addresses, own: config })
     this.#registry = new NodeRegistry({ router: this.router, clock, logger })
     this.#leaderPlacement = new LeaderPlacement({ nodeId, replicas: this.#replicas, links, clock, logger })
   }
@@ -207,6 +213,7 @@ export class CordilleraNode {
     this.#phase = 'draining'
     const { clock, logger } = this.#ports
     logger.info('draining')
+    for (const { nodeId } of this.#registered()) this.#sayDraining(nodeId)
     const deadline = clock.now() + timeoutMs
     await Promise.race([this.router.drain(), new Promise<void>((resolve) => clock.after(timeoutMs, resolve))])
     await this.#replicas.drain(Math.max(0, deadline - clock.now()))
@@ -234,6 +241,7 @@ export class CordilleraNode {
     this.#every(SAMPLE_MS, () => this.#onSecond())
     this.#every(REPLICATED_MS, () => this.#sayReplicated())
     this.#every(REGISTRY_MS, () => this.#refreshRegistry())
+    this.#every(FIND_MS, () => this.#findMissing())
     this.#registry.register(
       {
         nodeId,
@@ -244,6 +252,7 @@ export class CordilleraNode {
       },
       () => this.#refreshRegistry(),
     )
+    this.#findMissing()
     this.#leaderPlacement.onStart()
     ports.logger.info('node-started', {
       clusterId: identity.clusterId,
@@ -306,6 +315,7 @@ export class CordilleraNode {
   #onLinkUp(node: NodeId, incarnation: number): void {
     this.#replicas.onLinkUp(node, incarnation)
     if (this.#phase === 'running') this.#leaderPlacement.onLinkUp(node)
+    else this.#sayDraining(node)
   }
 
   // --- between nodes ---
@@ -317,16 +327,27 @@ export class CordilleraNode {
       case 'replicated':
         this.#replicas.onReplicated(readReplicated(body))
         return null
+      case 'draining':
+        this.#leaderPlacement.onDraining(from)
+        return null
       default:
         throw new CordilleraError('NOT_FOUND', { detail: `node ${from} asked for "${method}", which is unknown here` })
     }
   }
 
+  /** So that nobody hands leaderships back. Who does not hear it loses time, nothing else. */
+  #sayDraining(node: NodeId): void {
+    if (node === this.identity.nodeId || !this.#links.isUp(node)) return
+    this.#links.ask(node, 'draining', null, REPORT_TIMEOUT_MS).catch(() => {})
+  }
+
   #sayReplicated(): void {
     for (const [node, indexes] of this.#replicas.replicatedIndexes()) {
       if (!this.#links.isUp(node)) continue
-      // Lost words are said again with the next rise; nothing depends on a single one.
-      this.#links.ask(node, 'replicated', indexes, REPORT_TIMEOUT_MS).catch(() => {})
+      this.#links.ask(node, 'replicated', indexes, REPORT_TIMEOUT_MS).then(
+        () => this.#replicas.onReplicatedSaid(node, indexes),
+        () => {}, // Said again next time.
+      )
     }
   }
 
@@ -389,11 +410,21 @@ export class CordilleraNode {
     this.#registry.refresh(() => this.#links.setPeers(this.#knownAddresses()))
   }
 
+  #findMissing(): void {
+    const missing = [...this.#knownAddresses().keys()].some((nodeId) => !this.#links.isUp(nodeId))
+    if (!missing) return
+    void this.#finder.ask(() => {
+      if (this.#phase !== 'closed') this.#links.setPeers(this.#knownAddresses())
+    })
+  }
+
   /** Where other nodes listen, as far as is known. */
   #knownAddresses(): Map<NodeId, string> {
+    const incarnations = new Map(this.#registry.known().map(({ nodeId, incarnation }) => [nodeId, incarnation]))
     const addresses = new Map<NodeId, string>()
     for (const { nodeId, peerAddress } of this.#registered()) {
-      if (nodeId !== this.identity.nodeId) addresses.set(nodeId, peerAddress)
+      if (nodeId === this.identity.nodeId) continue
+      addresses.set(nodeId, this.#finder.addressOf(nodeId, peerAddress, incarnations.get(nodeId) ?? 0))
     }
     return addresses
   }

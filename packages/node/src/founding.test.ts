@@ -68,8 +68,10 @@ describe('founding', () => {
     const world = new FoundingWorld({ seed: 1, machines: 1 })
     const [machine] = world.machines as [FoundingMachine]
     const { founding } = machine.start(init(4))
-    const at = { clusterId: undefined, peerAddress: 'a:1', httpAddress: '', locality: '' }
-    const asked = ['a', 'b'].map((digit) => founding.onGuest(encodeQuestion({ token: digit.repeat(32), ...at })))
+    const asked = ['a', 'b'].map((digit) => {
+      const at = { clusterId: undefined, peerAddress: `${digit}:1`, httpAddress: '', locality: '' }
+      return founding.onGuest(encodeQuestion({ token: digit.repeat(32), ...at }))
+    })
     await world.clock.run(Promise.all(asked))
     const identity = machine.identity()
     const places = identity?.phase === 'founding' ? identity.places : []
@@ -150,6 +152,24 @@ describe('founding', () => {
     const identity = world.machines[0]!.identity()
     expect(identity).toMatchObject({ phase: 'founding', places: [{ node: { nodeId: 2, peerAddress: 'new:1' } }] })
     expect(hasPlaces(world.machines[0]!, 1)).toBe(true)
+  })
+
+  it('gives a joiner that lost its directory the place at its address, and none to another', async () => {
+    const world = new FoundingWorld({ seed: 1, machines: 1 })
+    const founder = world.machines[0]!.start(init(4))
+    const ask = (digit: string, peerAddress: string) => {
+      const question = { token: digit.repeat(32), clusterId: undefined, peerAddress, httpAddress: '', locality: '' }
+      return world.clock.run(founder.founding.onGuest(encodeQuestion(question)))
+    }
+    await ask('a', 'here:1')
+    await ask('b', 'there:1')
+    await ask('c', 'here:1')
+    const identity = world.machines[0]!.identity()
+    const places = identity?.phase === 'founding' ? identity.places : []
+    expect(places.map(({ token, node }) => [token[0], node.nodeId])).toEqual([
+      ['c', 2],
+      ['b', 3],
+    ])
   })
 })
 

@@ -107,7 +107,7 @@ export class Founding {
     const identity = this.#identity!
     if (identity.phase === 'joining') return { kind: 'not-founder' }
     if (identity.phase === 'founding') return this.#answerFounding(question)
-    if (identity.phase === 'founded' && question.clusterId === identity.document.clusterId) return { kind: 'begin' }
+    if (identity.phase === 'founded' && question.clusterId === identity.document.clusterId) return this.#begin(identity)
     if (!this.#isFounder()) {
       if (identity.phase === 'prepared') return { kind: 'not-founder' }
       throw refused('it is founded')
@@ -120,7 +120,12 @@ export class Founding {
     if (question.clusterId !== identity.document.clusterId) throw refused('it is another cluster')
     this.#prepared.add(question.token)
     await this.#tryFound()
-    return this.#identity!.phase === 'founded' ? { kind: 'begin' } : { kind: 'wait' }
+    const after = this.#identity!
+    return after.phase === 'founded' ? this.#begin(after) : { kind: 'wait' }
+  }
+
+  #begin({ nodeId, incarnation }: { readonly nodeId: NodeId; readonly incarnation: Incarnation }): JoinAnswer {
+    return { kind: 'begin', member: { nodeId, incarnation, peerAddress: this.#config.peerAddress } }
   }
 
   async #answerFounding(question: JoinQuestion): Promise<JoinAnswer> {
@@ -128,11 +133,14 @@ export class Founding {
     assert(identity.phase === 'founding', 'places are given while founding')
     if (question.clusterId !== undefined) throw refused('it is another cluster')
     const { places } = identity
-    const former = places.find(({ token }) => token === question.token)
+    // A joiner that lost its directory comes with another token from the address of its place: nobody was told of either.
+    const former =
+      places.find(({ token }) => token === question.token) ??
+      places.find(({ node }) => node.peerAddress === question.peerAddress)
     const nodeId = former?.node.nodeId ?? places.length + 2
     const { token, peerAddress, httpAddress, locality } = question
     const place: Place = { token, node: { nodeId, peerAddress, httpAddress, locality } }
-    if (former !== undefined && isSamePlace(former, place)) return { kind: 'wait' }
+    if (former?.token === token && isSamePlace(former, place)) return { kind: 'wait' }
     // A joiner that was started again elsewhere keeps its place; nobody has been told its former address yet.
     const others = places.filter((other) => other !== former)
     await this.#write({ ...identity, places: [...others, place].sort((a, b) => a.node.nodeId - b.node.nodeId) })

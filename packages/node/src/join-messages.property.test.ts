@@ -16,7 +16,7 @@ const node = { nodeId: 1, peerAddress: 'a:1', httpAddress: '', locality: '' }
 const answers: JoinAnswer[] = [
   { kind: 'wait' },
   { kind: 'not-founder' },
-  { kind: 'begin' },
+  { kind: 'begin', member: { nodeId: 3, incarnation: 2, peerAddress: 'c:3' } },
   { kind: 'document', nodeId: 1, document: foundingDocument('0'.repeat(32), [node], 4) },
 ]
 

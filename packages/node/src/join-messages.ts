@@ -1,6 +1,6 @@
-import { CordilleraError, type NodeId } from '@cordillera/base'
+import { CordilleraError, type Incarnation, type NodeId } from '@cordillera/base'
 import { type FoundingDocument, isFoundingDocument } from './founding-document.js'
-import { isHex, isObject, isShortText } from './json-shapes.js'
+import { isCount, isHex, isObject, isShortText } from './json-shapes.js'
 
 /** What joiners ask and founders answer: JSON, bounded, looked at closely, because anyone may send it. */
 
@@ -20,8 +20,15 @@ export type JoinAnswer =
   /** Ask somebody else. */
   | { readonly kind: 'not-founder' }
   | { readonly kind: 'document'; readonly nodeId: NodeId; readonly document: FoundingDocument }
-  /** Everybody has the document: take part. */
-  | { readonly kind: 'begin' }
+  /** Everybody has the document: take part. `member` is who says so. */
+  | { readonly kind: 'begin'; readonly member: NodeAt }
+
+/** Where a member listens, and since which of its starts. */
+export interface NodeAt {
+  readonly nodeId: NodeId
+  readonly incarnation: Incarnation
+  readonly peerAddress: string
+}
 
 const FORMAT = 1
 const QUESTION_BYTES_MAX = 16 << 10
@@ -43,13 +50,21 @@ export function encodeAnswer(answer: JoinAnswer): Uint8Array {
 }
 
 export function decodeAnswer(bytes: Uint8Array): JoinAnswer {
-  const { join, kind, nodeId, document } = decode(bytes)
+  const { join, kind, nodeId, document, member } = decode(bytes)
   if (join !== FORMAT) throw malformed()
-  if (kind === 'wait' || kind === 'not-founder' || kind === 'begin') return { kind }
+  if (kind === 'wait' || kind === 'not-founder') return { kind }
+  if (kind === 'begin') return { kind, member: readMember(member) }
   if (kind !== 'document' || !isFoundingDocument(document)) throw malformed()
   const node = document.nodes.find((candidate) => candidate.nodeId === nodeId)
   if (node === undefined) throw malformed()
   return { kind, nodeId: node.nodeId, document }
+}
+
+function readMember(value: unknown): NodeAt {
+  if (!isObject(value)) throw malformed()
+  const { nodeId, incarnation, peerAddress } = value
+  if (!isCount(nodeId) || !isCount(incarnation) || !isShortText(peerAddress)) throw malformed()
+  return { nodeId, incarnation, peerAddress }
 }
 
 function encode(value: unknown): Uint8Array {

@@ -32,6 +32,7 @@ export class LeaderPlacement {
   readonly #parts: LeaderPlacementParts
   readonly #upSince = new Map<NodeId, number>()
   readonly #transferringUntil = new Map<RangeId, number>()
+  readonly #draining = new Set<NodeId>()
 
   constructor(parts: LeaderPlacementParts) {
     this.#parts = parts
@@ -46,12 +47,18 @@ export class LeaderPlacement {
   onLinkUp(node: NodeId): void {
     const { replicas, nodeId, clock } = this.#parts
     this.#upSince.set(node, clock.now())
+    this.#draining.delete(node)
     const live = this.#liveNodes()
     for (const replica of replicas.replicas()) {
       if (replica.core.role !== 'follower' || replica.core.leader !== 0) continue
       if (preferredLeader(replica.descriptor, live) !== nodeId) continue
       if (isMajority(replica.descriptor, live)) replicas.campaign(replica)
     }
+  }
+
+  /** The node gives its leaderships away and takes none, until its link comes up again. */
+  onDraining(node: NodeId): void {
+    this.#draining.add(node)
   }
 
   /** Hands over what should be led elsewhere. */
@@ -69,7 +76,7 @@ export class LeaderPlacement {
       nodeId,
       isUp: this.#isUp(nodeId),
       upSinceMs: this.#upSince.get(nodeId) ?? nowMs,
-      isDraining: false,
+      isDraining: this.#draining.has(nodeId),
       leaders: leaders.get(nodeId) ?? 0,
     }))
     const decisions = decideLeaderTransfers({ self, nowMs, nodes, led }, defaultTransferLimits)

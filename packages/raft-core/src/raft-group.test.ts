@@ -50,6 +50,17 @@ describe('RaftGroup', () => {
     for (const count of timeouts.values()) expect(count).toBeGreaterThan(400)
   })
 
+  it('takes proposals again once the one it hands over to cannot be reached', () => {
+    const cluster = leaderOf([1, 2, 3])
+    const { group } = cluster.replica(1)
+    const propose = (): string => group.propose(EntryType.command, Buffer.alloc(ENTRY_HEADER_BYTES)).kind
+    expect(group.transferLeadership(2)).toBe('started')
+    group.onPeerUnreachable(3)
+    expect(propose()).toBe('refused')
+    group.onPeerUnreachable(2)
+    expect(propose()).toBe('proposed')
+  })
+
   it('hands the same bytes to the log and to every peer', () => {
     const cluster = leaderOf([1, 2, 3])
     const leader = cluster.replica(1)

@@ -168,10 +168,11 @@ export class RaftGroup {
     state.electionDueTicks = 1 + state.options.random.below(UNREACHABLE_JITTER_TICKS)
   }
 
-  /** Messages to `peer` may have been lost: a leader goes back to probing it. */
+  /** Messages to `peer` may have been lost: a leader goes back to probing it, and no longer hands over to it. */
   onPeerUnreachable(peer: ReplicaId): void {
     const { role } = this.#state
     if (role.kind !== 'leader') return
+    if (role.transfer?.to === peer) role.transfer = undefined
     const progress = peerOf(role, peer)
     if (progress?.state !== 'replicate') return
     progress.becomeProbe()

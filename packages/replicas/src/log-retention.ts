@@ -8,13 +8,16 @@ import type { Replica } from './replica.js'
  *
  * A log is never compacted past the durably flushed index of this store, nor past what every replica of the range is
  * known to hold: while there are no snapshots to catch up by, a laggard needs the entries. The leader knows the
- * latter and says it to the others now and then; it only ever rises, so a late word does no harm.
+ * latter and says it to the others now and then, again until it is heard; it only ever rises, so a late word does no
+ * harm. Groups that rest are no exception: their entries would pin the log's segments for all.
  */
 export class LogRetention {
   readonly #parts: LogRetentionParts
   readonly #byRange: ReadonlyMap<RangeId, Replica>
   /** What every replica of a range led elsewhere holds, as its leader said. */
   readonly #replicated = new Map<RangeId, LogIndex>()
+  /** What a node was told, by range, since its link came up. */
+  readonly #said = new Map<NodeId, Map<RangeId, LogIndex>>()
   /** Durable in the state database. */
   #flushed: ReadonlyMap<ReplicaId, LogIndex> = new Map()
   #flushing = false
@@ -38,21 +41,36 @@ export class LogRetention {
     this.#compact(rangeId)
   }
 
+  /** What each node has not been told yet of the ranges led here. */
   replicatedIndexes(): Map<NodeId, [RangeId, LogIndex][]> {
     const byNode = new Map<NodeId, [RangeId, LogIndex][]>()
     for (const [rangeId, replica] of this.#byRange) {
-      if (replica.core.role !== 'leader' || replica.core.quiescent) continue
+      if (replica.core.role !== 'leader') continue
       const index = this.#leastMatch(replica)
-      if (index <= (this.#replicated.get(rangeId) ?? 0)) continue
-      this.onReplicated(rangeId, index)
-      for (const place of replica.descriptor.replicas) {
-        if (place.replicaId === replica.replicaId) continue
-        const list = byNode.get(place.nodeId)
-        if (list === undefined) byNode.set(place.nodeId, [[rangeId, index]])
+      if (index > (this.#replicated.get(rangeId) ?? 0)) this.onReplicated(rangeId, index)
+      for (const { nodeId, replicaId } of replica.descriptor.replicas) {
+        if (replicaId === replica.replicaId || index <= (this.#said.get(nodeId)?.get(rangeId) ?? 0)) continue
+        const list = byNode.get(nodeId)
+        if (list === undefined) byNode.set(nodeId, [[rangeId, index]])
         else list.push([rangeId, index])
       }
     }
     return byNode
+  }
+
+  /** The node has answered that it took these in. */
+  onSaid(node: NodeId, indexes: readonly (readonly [RangeId, LogIndex])[]): void {
+    let said = this.#said.get(node)
+    if (said === undefined) {
+      said = new Map()
+      this.#said.set(node, said)
+    }
+    for (const [rangeId, index] of indexes) said.set(rangeId, index)
+  }
+
+  /** A node that was away may have forgotten what it was told. */
+  onLinkUp(node: NodeId): void {
+    this.#said.delete(node)
   }
 
   #leastMatch(leader: Replica): LogIndex {

@@ -21,15 +21,29 @@ describe('Proposals', () => {
     expect(replies).toEqual([])
   })
 
-  it('answers "lost" only once another entry has been applied at the place', () => {
+  it('answers "lost" once an entry of a later term has been applied at the place or before it', () => {
     const replies: string[] = []
     const proposals = new Proposals()
     proposals.add(5, 2, [blockInto(replies, 'a')])
     proposals.add(6, 2, [blockInto(replies, 'b')])
+    proposals.takeApplied(4, 2)
+    expect(replies).toEqual([])
     expect(proposals.takeApplied(5, 3)).toBeUndefined()
-    expect(replies).toEqual(['a:lost'])
-    expect(proposals.takeApplied(6, 3)).toBeUndefined()
     expect(replies).toEqual(['a:lost', 'b:lost'])
+    expect(proposals.size).toBe(0)
+  })
+
+  it('does not take a later leadership for lost', () => {
+    const replies: string[] = []
+    const proposals = new Proposals()
+    const kept = blockInto(replies, 'c')
+    proposals.add(6, 2, [blockInto(replies, 'a')])
+    proposals.add(7, 2, [blockInto(replies, 'b')])
+    proposals.add(7, 4, [kept])
+    proposals.takeApplied(5, 3)
+    expect(replies).toEqual(['a:lost', 'b:lost'])
+    proposals.takeApplied(6, 4)
+    expect(proposals.takeApplied(7, 4)).toEqual([kept])
   })
 
   it('keeps the proposals of two leaderships apart, at one index too', () => {
@@ -42,8 +56,6 @@ describe('Proposals', () => {
     proposals.add(6, 4, [again])
     proposals.takeApplied(5, 2)
     expect(proposals.takeApplied(6, 4)).toEqual([again])
-    expect(replies).toEqual(['b:lost'])
-    proposals.takeApplied(7, 4)
     expect(replies).toEqual(['b:lost', 'c:lost'])
     expect(proposals.size).toBe(0)
   })

@@ -6,8 +6,9 @@ import type { RangeReply } from '@cordillera/wire'
  *
  * Every block is answered exactly once. What was proposed as the entry (index, term) is answered when the entry that
  * commits at that index is applied: with its result if it is that very entry, with `lost` if another leader's entry
- * took the place, because then the proposal can never commit (Log Matching; paper 5.3). Losing leadership alone tells
- * nothing, so the block waits; its caller has a deadline of its own.
+ * took the place, because then the proposal can never commit (Log Matching; paper 5.3). An applied entry of a later term
+ * also rules out every earlier term's proposal behind it, because terms never fall along a log. Losing leadership alone
+ * tells nothing, so the block waits; its caller has a deadline of its own.
  */
 
 export type ReplyTo = (reply: RangeReply) => void
@@ -31,6 +32,8 @@ const UNKNOWN: RangeReply = { kind: 'unknown' }
 export class Proposals {
   readonly #proposed: Proposed[] = []
   #head = 0
+  /** No open proposal is of an earlier term; may be too low. */
+  #termMin: Term = 0
 
   /** Entries proposed here whose outcome is open. */
   get size(): number {
@@ -39,6 +42,7 @@ export class Proposals {
 
   /** Remembers who waits for the entry; indexes come in rising order within a term. */
   add(index: LogIndex, term: Term, blocks: readonly PendingBlock[]): void {
+    if (this.size === 0) this.#termMin = term
     // A later term may propose at an index that an earlier term's lost proposal still waits for: keep both, in order.
     this.#proposed.push({ index, term, blocks })
     let at = this.#proposed.length - 1
@@ -50,7 +54,7 @@ export class Proposals {
 
   /**
    * Takes who waits for the entry that was just applied, if it was proposed here, after answering `lost` to everyone
-   * whose proposal was replaced at or below this index.
+   * whose proposal was replaced at or below this index, or can never commit above it.
    */
   takeApplied(index: LogIndex, term: Term): readonly PendingBlock[] | undefined {
     let found: readonly PendingBlock[] | undefined
@@ -61,11 +65,21 @@ export class Proposals {
       if (next.index === index && next.term === term) found = next.blocks
       else for (const waiting of next.blocks) waiting.reply(LOST)
     }
+    if (this.#termMin < term && this.size > 0) this.#loseEarlierThan(term)
     if (this.#head > 64 && this.#head * 2 > this.#proposed.length) {
       this.#proposed.splice(0, this.#head)
       this.#head = 0
     }
     return found
+  }
+
+  #loseEarlierThan(term: Term): void {
+    const open = this.#proposed.splice(this.#head)
+    for (const proposed of open) {
+      if (proposed.term >= term) this.#proposed.push(proposed)
+      else for (const waiting of proposed.blocks) waiting.reply(LOST)
+    }
+    this.#termMin = term
   }
 
   /** Answers everything with "outcome unknown": the replica goes away. */

@@ -1,4 +1,4 @@
-import { assert, type LogIndex, type NodeId, type ReplicaId, type Version } from '@cordillera/base'
+import { assert, CordilleraError, type LogIndex, type NodeId, type ReplicaId, type Version } from '@cordillera/base'
 import {
   ENTRY_HEADER_BYTES,
   type Entry,
@@ -43,6 +43,8 @@ export interface ReplicaHost {
   /** Something is left to do in a later turn. */
   markDirty(replica: Replica): void
   onRoleChange(replica: Replica): void
+  /** Entries of its log are rotten: it must not take part any more. */
+  onLogDamaged(replica: Replica, error: CordilleraError): void
   /** The store must stop. */
   onFatal(error: unknown): void
 }
@@ -315,7 +317,11 @@ export class Replica {
         this.core.onLoaded()
         this.#host.markDirty(this)
       },
-      (error) => this.#host.onFatal(error),
+      (error) => {
+        const isDamage = error instanceof CordilleraError && error.code === 'LOG_DAMAGED'
+        if (!isDamage) this.#host.onFatal(error)
+        else if (!this.#closed) this.#host.onLogDamaged(this, error)
+      },
     )
   }
 

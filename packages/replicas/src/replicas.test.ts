@@ -1,6 +1,6 @@
 import { CordilleraError } from '@cordillera/base'
 import type { RangeReply } from '@cordillera/wire'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { keyIn, readOf, Stores, writeOf } from './testing/stores.js'
 
 function textOf(reply: RangeReply): string | undefined {
@@ -180,6 +180,29 @@ describe('Replicas', () => {
     expect(log.compactedIndex).toBe(core.lastIndex)
   })
 
+  it('forgets the entries of a group that rests, and says so until it is heard', async () => {
+    const stores = await Stores.open(3, 1, { stateFlushBytes: 1, stateFlushMs: 1 })
+    await stores.untilLed()
+    const descriptor = stores.descriptors[1]!
+    const leader = stores.leaderOf(descriptor.rangeId)!
+    for (let i = 0; i < 10; i++) await stores.execute(writeOf(descriptor, `${descriptor.start}${i}`, 'x'))
+    const { log, core } = leader.replicas.replica(descriptor.rangeId)!
+    await stores.until(() => core.quiescent, 'the group rests')
+    const news = (node: number): unknown =>
+      leader.replicas
+        .replicatedIndexes()
+        .get(node)
+        ?.find(([rangeId]) => rangeId === descriptor.rangeId)
+    const others = [1, 2, 3].filter((node) => node !== leader.nodeId)
+    const said = others.map(news)
+    expect(said).toEqual(others.map(() => [descriptor.rangeId, core.lastIndex]))
+    expect(log.compactedIndex).toBe(core.lastIndex)
+    leader.replicas.onReplicatedSaid(others[0]!, [[descriptor.rangeId, core.lastIndex]])
+    expect(others.map(news)).toEqual([undefined, said[1]])
+    leader.replicas.onLinkUp(others[0]!, 2)
+    expect(news(others[0]!)).toEqual(said[0])
+  })
+
   it('does not count as held by everyone what the leader’s own disk does not hold yet', async () => {
     const stores = await Stores.open(3, 1, { stateFlushBytes: 1 })
     await stores.untilLed()
@@ -196,6 +219,32 @@ describe('Replicas', () => {
     expect(core.durableIndex).toBe(durable)
     leader.disk.releaseSyncs()
     await stores.until(() => core.durableIndex === core.lastIndex, 'the sync')
+  })
+
+  it('silences a replica whose log turns out to be rotten, and no other', async () => {
+    const stores = await Stores.open(3, 3)
+    await stores.untilLed()
+    const descriptor = stores.descriptors[1]!
+    const { rangeId } = descriptor
+    const damaged = stores.leaderOf(rangeId)!
+    const { core, log } = damaged.replicas.replica(rangeId)!
+    const takeReady = core.takeReady.bind(core)
+    vi.spyOn(core, 'takeReady').mockImplementationOnce(() => ({
+      ...takeReady(),
+      load: { from: 1, to: 1, bytesMax: 1 },
+    }))
+    vi.spyOn(log, 'load').mockRejectedValueOnce(new CordilleraError('LOG_DAMAGED'))
+    const replies: RangeReply[] = []
+    damaged.replicas.execute(writeOf(descriptor, keyIn(descriptor, 'a'), 'x'), (reply) => replies.push(reply))
+    await stores.until(() => damaged.replicas.silenced.size > 0, 'it is silenced')
+    expect([...damaged.replicas.silenced]).toEqual([[rangeId, 'log-damaged']])
+    expect(replies.map(({ kind }) => kind)).toEqual(['unknown'])
+    await stores.untilLed()
+    expect(stores.leaderOf(rangeId)).not.toBe(damaged)
+    for (const each of stores.descriptors) {
+      expect(await stores.execute(writeOf(each, keyIn(each, 'b'), 'y'))).toMatchObject({ kind: 'written' })
+    }
+    expect(damaged.fatal).toEqual([])
   })
 
   it('hands its leaderships over when it drains', async () => {

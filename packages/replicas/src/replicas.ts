@@ -199,12 +199,17 @@ export class Replicas implements ReplicaHost {
     for (const [rangeId, index] of indexes) this.#retention.onReplicated(rangeId, index)
   }
 
-  /** The indexes to say to the other replicas' nodes, for the ranges led here. */
+  /** The indexes to say to the other replicas' nodes, for the ranges led here; again until {@link onReplicatedSaid}. */
   replicatedIndexes(): Map<NodeId, [RangeId, LogIndex][]> {
     return this.#retention.replicatedIndexes()
   }
 
+  onReplicatedSaid(node: NodeId, indexes: readonly (readonly [RangeId, LogIndex])[]): void {
+    this.#retention.onSaid(node, indexes)
+  }
+
   onLinkUp(node: NodeId, _incarnation: Incarnation): void {
+    this.#retention.onLinkUp(node)
     this.#wakeAll(node)
   }
 
@@ -259,6 +264,19 @@ export class Replicas implements ReplicaHost {
       term: core.term,
       leader: replica.nodeOf(core.leader),
     })
+  }
+
+  /** Silences this replica alone; where it is the only one of its range, the store stops. */
+  onLogDamaged(replica: Replica, error: CordilleraError): void {
+    const { descriptor } = replica
+    if (descriptor.replicas.length === 1) {
+      this.onFatal(error)
+      return
+    }
+    this.#byRange.delete(descriptor.rangeId)
+    this.#awake.delete(replica)
+    replica.close()
+    this.#silence(descriptor, 'log-damaged')
   }
 
   onFatal(error: unknown): void {
