@@ -11,6 +11,7 @@ export const startSettings = {
   http: address('H:P', 'where the HTTP API listens', { host: '127.0.0.1', port: 7070 }),
   peer: address('H:P', 'where other nodes are listened to', { host: '127.0.0.1', port: 7100 }),
   advertise: address('H:P', 'how other nodes reach this one, if not at --peer'),
+  clusterSecretFile: text('FILE', 'a file with the secret that all nodes share; needed beyond loopback'),
   init: toggle('found a cluster, when the directory is empty; otherwise it does nothing'),
   initialNodes: count('N', 'with --init: how many nodes the cluster begins with (1)', 1, 100),
   initialRanges: count('N', 'with --init: how many ranges the key space begins with (16)', 1, 10_000),

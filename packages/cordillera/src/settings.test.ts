@@ -37,6 +37,7 @@ describe('precedence', () => {
       http: ['127.0.0.1:1', { host: '127.0.0.1', port: 1 }],
       peer: ['[::1]:2', { host: '::1', port: 2 }],
       advertise: ['localhost:3', { host: 'localhost', port: 3 }],
+      clusterSecretFile: ['/secret', '/secret'],
       init: ['true', true],
       initialNodes: ['3', 3],
       initialRanges: ['1000', 1000],
@@ -148,14 +149,16 @@ describe('start', () => {
     })
     expect(config({ data: '/d' })).toMatchObject({ founding: { kind: 'none' }, advertise: { port: 7100 } })
     expect(config({ data: 'd' }).dataPath).toMatch(/^\/.*\/d$/)
+    expect(config({ data: '/d', advertise: '10.0.0.1:7100', clusterSecretFile: '/s' }).clusterSecretPath).toBe('/s')
   })
 
   it.each([
     ['--data', {}],
     ['--init', { data: '/d', init: true, join: 'a:1' }],
     ['--init', { data: '/d', initialNodes: '3' }],
-    ['loopback', { data: '/d', peer: '0.0.0.0:7100' }],
-    ['loopback', { data: '/d', advertise: '10.0.0.1:7100' }],
+    ['--advertise', { data: '/d', peer: '0.0.0.0:7100', clusterSecretFile: '/s' }],
+    ['--cluster-secret-file', { data: '/d', peer: '0.0.0.0:7100', advertise: '127.0.0.1:7100' }],
+    ['--cluster-secret-file', { data: '/d', advertise: '10.0.0.1:7100' }],
   ])('says %s when something does not go together', (word, flags) => {
     expect(refusal(() => config(flags))).toContain(word)
   })

@@ -14,6 +14,8 @@ export interface StartConfig {
   readonly peer: Address
   /** Where other nodes reach this one. */
   readonly advertise: Address
+  /** Absolute; read when the node starts. */
+  readonly clusterSecretPath: string | undefined
   readonly founding: FoundingConfig
   readonly locality: string
   readonly logLevel: LogLevel
@@ -24,16 +26,27 @@ const INITIAL_RANGES = 16
 
 /** Throws CONFIG_INVALID, with what to do, for settings that do not go together. */
 export function startConfigOf(settings: SettingValues<typeof startSettings>): StartConfig {
-  const { data, http, peer, locality, logLevel } = settings
+  const { data, http, peer, clusterSecretFile, locality, logLevel } = settings
   if (data === undefined) throw invalid('--data is missing: name the directory in which the node keeps everything')
   const advertise = settings.advertise ?? peer
-  for (const { host } of [peer, advertise]) {
-    if (isLoopback(host)) continue
+  if (isUnspecified(advertise.host)) {
     throw invalid(
-      `the peer address ${host} is beyond loopback, which needs TLS or a cluster secret; this version has neither yet`,
+      `${advertise.host} is every address of this machine: say with --advertise which one others reach it at`,
     )
   }
-  return { dataPath: resolve(data), http, peer, advertise, founding: foundingOf(settings), locality, logLevel }
+  for (const { host } of [peer, advertise]) {
+    if (isLoopback(host) || clusterSecretFile !== undefined) continue
+    throw invalid(
+      `the peer address ${host} is beyond loopback: name a file with a cluster secret, the same on every node, with --cluster-secret-file`,
+    )
+  }
+  const clusterSecretPath = clusterSecretFile === undefined ? undefined : resolve(clusterSecretFile)
+  const founding = foundingOf(settings)
+  return { dataPath: resolve(data), http, peer, advertise, clusterSecretPath, founding, locality, logLevel }
+}
+
+function isUnspecified(host: string): boolean {
+  return host === '0.0.0.0' || host === '::' || host === '[::]'
 }
 
 function foundingOf(settings: SettingValues<typeof startSettings>): FoundingConfig {

@@ -26,6 +26,7 @@ async function config(changes: Partial<StartConfig> = {}): Promise<StartConfig> 
     http: { host: '127.0.0.1', port: 0 },
     peer,
     advertise: peer,
+    clusterSecretPath: undefined,
     founding: { kind: 'init', nodes: 1, ranges: 4 },
     locality: '',
     logLevel: 'silent',

@@ -6,6 +6,7 @@ import { HttpServer } from '@cordillera/server'
 import { WebSocketTransport } from '@cordillera/transport'
 import { type Address, formatAddress } from './address.js'
 import { ClassicLevelEngine } from './classic-level-engine.js'
+import { readClusterSecret } from './cluster-secret.js'
 import { DataDirectory } from './data-directory.js'
 import type { StartConfig } from './start-config.js'
 import { SystemClock } from './system-clock.js'
@@ -36,14 +37,18 @@ const DRAIN_TIMEOUT_MS = 5_000
 export async function startNode(config: StartConfig, logger: Logger): Promise<StartedNode> {
   const clock = new SystemClock()
   logger.info('starting', { version, data: config.dataPath, node: process.version })
-  const addresses = { http: formatAddress(config.http), peer: formatAddress(config.advertise) }
+  const random = new SeededRandom(randomBytes(6).readUIntLE(0, 6))
+  const advertise = formatAddress(config.advertise)
+  const addresses = { http: formatAddress(config.http), peer: advertise }
+  const secret =
+    config.clusterSecretPath === undefined ? {} : { secret: await readClusterSecret(config.clusterSecretPath) }
   const directory = await DataDirectory.take(config.dataPath, addresses, (path) => ClassicLevelEngine.open(path))
   const server = await HttpServer.create({ clock, logger })
-  const transport = new WebSocketTransport({ listen: config.peer, clock, logger })
+  const transport = new WebSocketTransport({ listen: config.peer, advertise, ...secret, clock, random, logger })
   try {
     const httpAddress = await listen(server, config.http)
     logger.info('http-listening', { address: formatAddress(httpAddress) })
-    const node = await startCore(config, { directory, server, transport, clock, logger })
+    const node = await startCore(config, { directory, server, transport, clock, random, logger })
     server.serve(node)
     void node.failed.then((error) => server.fail(error.message))
     return { httpAddress, failed: node.failed, stop: () => stopNode({ server, node, directory }) }
@@ -58,11 +63,12 @@ interface CorePorts {
   readonly server: HttpServer
   readonly transport: WebSocketTransport
   readonly clock: SystemClock
+  readonly random: SeededRandom
   readonly logger: Logger
 }
 
 function startCore(config: StartConfig, ports: CorePorts): Promise<CordilleraNode> {
-  const { directory, server, transport, clock, logger } = ports
+  const { directory, server, transport, clock, random, logger } = ports
   return CordilleraNode.start(
     {
       peerAddress: formatAddress(config.advertise),
@@ -75,7 +81,7 @@ function startCore(config: StartConfig, ports: CorePorts): Promise<CordilleraNod
     },
     {
       clock,
-      random: new SeededRandom(randomBytes(6).readUIntLE(0, 6)),
+      random,
       identityDisk: directory.identityDisk,
       logDisk: directory.logDisk,
       openEngine: () => Promise.resolve(directory.engine),
