@@ -43,9 +43,9 @@ const refused: readonly Row[] = [
   ['an unknown parameter', '/v1/kv/a?ttl=5', write(), 400, 'BAD_REQUEST'],
   ['a deadline that is no number', '/v1/kv/a?timeoutMs=soon', write(), 400, 'BAD_REQUEST'],
   [
-    'a condition that is not supported yet',
+    'a condition on a weak tag, which no write can meet',
     '/v1/kv/a',
-    { ...write(), headers: { 'if-none-match': '*' } },
+    { ...write(), headers: { 'if-match': 'W/"1"' } },
     400,
     'BAD_REQUEST',
   ],

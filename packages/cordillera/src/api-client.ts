@@ -12,7 +12,7 @@ export class ApiClient {
   }
 
   /** `target` is a path with its query, encoded. Throws for anything but success. */
-  async request(target: string, options: { method?: string; body?: Uint8Array } = {}): Promise<ApiAnswer> {
+  async request(target: string, options: ApiRequest = {}): Promise<ApiAnswer> {
     let response: Response
     let body: Uint8Array
     try {
@@ -44,6 +44,13 @@ const NEVER_SENT = new Set([
   'bad port',
 ])
 
+export interface ApiRequest {
+  readonly method?: string
+  readonly body?: Uint8Array
+  /** Values that a header may have, checked by the caller. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
 export interface ApiAnswer {
   readonly body: Uint8Array
   readonly etag: string
@@ -55,15 +62,21 @@ export function queryOf(parameters: Readonly<Record<string, string | number | bo
   return given.length === 0 ? '' : `?${new URLSearchParams(given as [string, string][])}`
 }
 
+/** How a key is spelled, and where it is; undefined is what the API takes it for. */
+export interface KeyOptions {
+  readonly encoding?: string | undefined
+  readonly keyspace?: string | undefined
+}
+
 /**
  * The path of a key. The platform's URLs normalize the segments "." and "..", however they are escaped, so these two
  * keys travel as bytes.
  */
-export function keyTarget(key: string, encoding?: string): string {
+export function keyTarget(key: string, { encoding, keyspace }: KeyOptions = {}): string {
   if (encoding === undefined && (key === '.' || key === '..')) {
-    return `/v1/kv/${Buffer.from(key).toString('hex')}?encoding=hex`
+    return `/v1/kv/${Buffer.from(key).toString('hex')}${queryOf({ encoding: 'hex', keyspace })}`
   }
-  return `/v1/kv/${encodeURIComponent(key)}${queryOf({ encoding })}`
+  return `/v1/kv/${encodeURIComponent(key)}${queryOf({ encoding, keyspace })}`
 }
 
 function problemError(status: number, body: Uint8Array): CordilleraError {

@@ -97,13 +97,14 @@ describe('a state store on classic-level', () => {
     }
     let replica = await store.createReplica(descriptor, 7, { index: 0, term: 0 })
     const apply = (index: number, key: string, value: string | undefined): void => {
-      store.apply(replica, index, 1, [{ key, value: value === undefined ? undefined : Buffer.from(value) }], index)
+      const bytes = value === undefined ? undefined : Buffer.from(value)
+      store.apply(replica, index, 1, [{ key, value: bytes, version: index }])
     }
     for (let i = 1; i <= 3000; i++) apply(i, `\xe9${i % 500}`, `flushed ${i}`)
     expect((await store.flush()).get(7)).toBe(3000)
     apply(3001, '\xe90', undefined)
     apply(3002, '\xe91', 'unflushed')
-    const request = { start: '\xe9', end: '\xea', reverse: false, limit: 3, bytesMax: 1 << 20, values: true }
+    const request = { at: 0, start: '\xe9', end: '\xea', reverse: false, limit: 3, bytesMax: 1 << 20, values: true }
     const page = await store.scan(request)
     expect(page.entries.map(({ key, version }) => [key, version])).toEqual([
       ['\xe91', 3002],

@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,11 +15,13 @@ interface Received {
 
 let endpoint = ''
 const received: Received[] = []
+const receivedHeaders: IncomingHttpHeaders[] = []
 let answer: (res: ServerResponse, req: IncomingMessage) => void = (res) => res.end()
 const server = createServer((req, res) => {
   const chunks: Buffer[] = []
   req.on('data', (chunk) => chunks.push(chunk))
   req.on('end', () => {
+    receivedHeaders.push(req.headers)
     received.push({ method: req.method!, url: req.url!, body: Buffer.concat(chunks).toString('latin1') })
     answer(res, req)
   })
@@ -33,7 +35,10 @@ afterAll(() => {
   server.closeAllConnections()
   server.close()
 })
-beforeEach(() => received.splice(0))
+beforeEach(() => {
+  received.splice(0)
+  receivedHeaders.splice(0)
+})
 
 interface Ran {
   readonly status: number
@@ -69,6 +74,18 @@ describe('kv', () => {
     answer = (res) => res.end(Buffer.from([0, 255, 10, 128]))
     expect(await run(['kv', 'get', 'a'])).toEqual({ status: 0, out: '\x00\xff\n\x80', err: '' })
     expect(received).toEqual([{ method: 'GET', url: '/v1/kv/a', body: '' }])
+  })
+
+  it('get prints an entry with its version as JSON, like a scan', async () => {
+    const get = async (body: Buffer, ...args: string[]) => {
+      answer = (res) => res.writeHead(200, { etag: '"42"' }).end(body)
+      const { status, out } = await run(['kv', 'get', ...args, '-o', 'json'])
+      expect([status, out.at(-1)]).toEqual([0, '\n'])
+      return JSON.parse(Buffer.from(out, 'latin1').toString('utf8'))
+    }
+    expect(await get(Buffer.from('v \u00e9'), 'k\u00e9')).toEqual({ key: 'k\u00e9', value: 'v \u00e9', version: 42 })
+    expect(await get(Buffer.of(0xff), 'k')).toEqual({ key: 'aw', value: '_w', version: 42, encoding: 'base64url' })
+    expect(await get(Buffer.of(0xff), '6b', '--encoding', 'hex')).toEqual({ key: '6b', value: 'ff', version: 42 })
   })
 
   it('get of a missing key says so and exits with 1', async () => {
@@ -108,6 +125,62 @@ describe('kv', () => {
     await run(['kv', 'del', '00ff', '--encoding', 'hex'])
     expect(received[0]!.url).toBe('/v1/kv/00ff?encoding=hex')
     expect((await run(['kv', 'del', 'x', '--encoding', 'rot13'])).err).toContain('CONFIG_INVALID')
+  })
+
+  it('takes a keyspace', async () => {
+    answer = (res, req) => (req.url!.startsWith('/v1/kv?') ? json({ entries: [] })(res) : written(res))
+    const commands = [
+      ['get', 'a'],
+      ['put', 'a', 'v'],
+      ['del', '..'],
+      ['scan', '--prefix', 'a'],
+    ]
+    for (const args of commands) expect(await run(['kv', ...args, '--keyspace', 'orders'])).toMatchObject({ status: 0 })
+    expect(received.map(({ url }) => url)).toEqual([
+      '/v1/kv/a?keyspace=orders',
+      '/v1/kv/a?keyspace=orders',
+      '/v1/kv/2e2e?encoding=hex&keyspace=orders',
+      '/v1/kv?keyspace=orders&prefix=a',
+    ])
+  })
+
+  it('sends conditions and idempotency keys as headers, and none unasked', async () => {
+    answer = written
+    const sent = async (...args: string[]) => {
+      expect(await run(['kv', ...args])).toEqual({ status: 0, out: 'version 42\n', err: '' })
+      const headers = receivedHeaders.at(-1)!
+      return [headers['if-match'], headers['if-none-match'], headers['idempotency-key']]
+    }
+    expect(await sent('put', 'a', 'v')).toEqual([undefined, undefined, undefined])
+    expect(await sent('put', 'a', 'v', '--if-match', '41')).toEqual(['"41"', undefined, undefined])
+    expect(await sent('put', 'a', 'v', '--if-none-match')).toEqual([undefined, '*', undefined])
+    expect(await sent('del', 'a', '--if-match', '*')).toEqual(['*', undefined, undefined])
+    expect(await sent('del', 'a', '--idempotency-key', 'k-1')).toEqual([undefined, undefined, 'k-1'])
+  })
+
+  it.each([
+    [['put', 'a', 'v', '--if-match', '0'], '--if-match'],
+    [['put', 'a', 'v', '--if-match', '"41"'], '--if-match'],
+    [['put', 'a', 'v', '--if-match', '1', '--if-none-match'], '--if-none-match'],
+    [['del', 'a', '--if-none-match'], '--if-none-match'],
+    [['get', 'a', '--if-match', '1'], '--if-match'],
+    [['put', 'a', 'v', '--idempotency-key', 'a\nb'], '--idempotency-key'],
+    [['put', 'a', 'v', '--idempotency-key', ''], '--idempotency-key'],
+  ])('%j is refused, and nothing is sent', async (args, word) => {
+    const { status, err } = await run(['kv', ...args])
+    expect(status).toBe(1)
+    expect(err).toMatch(/^cordillera: CONFIG_INVALID: /)
+    expect(err).toContain(word)
+    expect(received).toEqual([])
+  })
+
+  it('says when a condition does not hold', async () => {
+    answer = problem(412, 'VERSION_MISMATCH')
+    expect(await run(['kv', 'put', 'a', 'v', '--if-match', '1'])).toEqual({
+      status: 1,
+      out: '',
+      err: 'cordillera: VERSION_MISMATCH: the detail\n',
+    })
   })
 
   it('scan prints a table, or the body', async () => {

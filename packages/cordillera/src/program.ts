@@ -77,10 +77,20 @@ function addKvCommands(program: Command, io: CommandIo): void {
     kv
       .command(syntax)
       .description(description)
+      .option('--keyspace <name>', 'the keyspace of the keys')
       .addOption(new Option('--encoding <encoding>', 'how keys are spelled').choices(['hex', 'base64url']))
+  const write = (syntax: string, description: string): Command =>
+    command(syntax, description)
+      .option('--if-match <version>', 'only if the key has this version, or is there: *')
+      .option('--idempotency-key <key>', 'a retry with the same one within 10 minutes takes no second effect')
+  const ifNoneMatch = new Option('--if-none-match', 'only if there is no such key').conflicts('ifMatch')
   onCluster(command('get <key>', 'print the value of a key, as it is'), kvGet, io)
-  onCluster(command('put <key> [value]', 'write a key; without a value, standard input'), kvPut, io)
-  onCluster(command('del <key>', 'delete a key'), kvDel, io)
+  onCluster(
+    write('put <key> [value]', 'write a key; without a value, standard input').addOption(ifNoneMatch),
+    kvPut,
+    io,
+  )
+  onCluster(write('del <key>', 'delete a key'), kvDel, io)
   const scan = command('scan', 'list keys in order')
     .option('--prefix <prefix>', 'keys that begin so')
     .option('--start <key>', 'from here, inclusive')

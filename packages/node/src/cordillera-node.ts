@@ -7,11 +7,11 @@ import {
   type Timer,
 } from '@cordillera/base'
 import { RaftLog } from '@cordillera/raft-log'
-import type { Descriptor } from '@cordillera/ranges'
+import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { Replicas } from '@cordillera/replicas'
 import { defaultRouterLimits, Router } from '@cordillera/router'
 import { type NewReplica, StateStore } from '@cordillera/state'
-import { NodeRegistry } from '@cordillera/system'
+import { NodeRegistry, Oracle, Snapshots, TimestampClient } from '@cordillera/system'
 import { type PeerHandlers, PeerLinks } from '@cordillera/wire'
 import type { ClusterInfo, NodeInfo, NodeRangeReport, NodeReport, RangeInfo } from './admin.js'
 import {
@@ -62,6 +62,8 @@ export class CordilleraNode {
   readonly #replicas: Replicas
   readonly #links: PeerLinks
   readonly #registry: NodeRegistry
+  readonly #oracle: Oracle
+  readonly #timestamps: TimestampClient
   readonly #leaderPlacement: LeaderPlacement
   readonly #finder: PeerFinder
   readonly #load = new LoadMeter()
@@ -135,6 +137,15 @@ export class CordilleraNode {
       this.#onFailed = resolve
     })
     const { nodeId } = identity
+    this.#oracle = new Oracle({ clock, logger, knownNodes: () => this.#registered().map((node) => node.nodeId) })
+    const snapshots = new Snapshots({ clock, client: () => this.#timestamps })
+    this.#timestamps = new TimestampClient({
+      router: () => this.router,
+      clock,
+      systemTerm: () => this.#replicas.replica(SYSTEM_RANGE_ID)?.core.term ?? 0,
+      oldestSnapshot: () => snapshots.oldestSnapshot(),
+      onSafePoint: (safePoint) => state.advanceSafePoint(safePoint),
+    })
     this.#replicas = new Replicas({
       nodeId,
       clock,
@@ -144,6 +155,8 @@ export class CordilleraNode {
       state,
       links,
       limits: config.replicas,
+      timestamps: this.#timestamps,
+      systemSeat: this.#oracle,
       onFatal: (error) => this.#fail(error),
     })
     this.router = new Router({
@@ -156,6 +169,8 @@ export class CordilleraNode {
           return true
         },
       },
+      incarnation: identity.incarnation,
+      snapshots,
       clock,
       random,
       logger,
@@ -253,6 +268,7 @@ export class CordilleraNode {
       () => this.#refreshRegistry(),
     )
     this.#findMissing()
+    this.#timestamps.start()
     this.#leaderPlacement.onStart()
     ports.logger.info('node-started', {
       clusterId: identity.clusterId,
@@ -267,6 +283,8 @@ export class CordilleraNode {
     this.#phase = 'closed'
     this.#registry.close()
     for (const timer of this.#timers) timer.cancel()
+    this.#timestamps.close()
+    this.#oracle.close()
     this.router.close()
     this.#replicas.close()
   }

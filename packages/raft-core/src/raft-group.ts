@@ -18,6 +18,7 @@ import { GroupState } from './group-state.js'
 import type { Message } from './message.js'
 import { checkOptions, type RaftOptions } from './options.js'
 import type { ProgressView } from './progress.js'
+import { isQuorum } from './quorum.js'
 import { tryAskRead } from './reads.js'
 import type { Ready, RoleView } from './ready.js'
 import { continueTransfer, onAppendReply, onHeartbeatReply, sendHeartbeats } from './replication.js'
@@ -131,6 +132,18 @@ export class RaftGroup {
     if (readId === undefined) return { kind: 'refused', reason: 'overloaded', leader: state.id }
     if (state.quiescent) this.wake()
     return { kind: 'asked', readId }
+  }
+
+  /**
+   * Whether this replica leads and it and `peer`, which was in `term` a moment ago, are a quorum: then nobody else has
+   * been elected up to that moment, because whoever is needs the vote of one of the two, in a later term. A lone voter
+   * needs no peer.
+   */
+  isConfirmedBy(peer: ReplicaId, term: Term): boolean {
+    const state = this.#state
+    if (state.role.kind !== 'leader') return false
+    const counts = term === state.term ? peer : NONE
+    return isQuorum(state.configuration, (voter) => voter === state.id || voter === counts)
   }
 
   /**

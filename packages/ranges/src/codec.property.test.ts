@@ -5,8 +5,17 @@ import { describe, expect, it } from 'vitest'
 import { applyEntry } from './apply-entry.js'
 import type { Descriptor } from './descriptor.js'
 import { decodeDescriptor, encodeDescriptor } from './descriptor-codec.js'
+import { OperationMemory } from './operation-memory.js'
 import { decodeStoredValue, encodeStoredValue } from './stored-value.js'
-import { type Command, checkWriteBlock, decodeWriteBlock, joinBlocks, WriteBlockBuilder } from './write-block.js'
+import {
+  type Command,
+  checkWriteBlock,
+  decodeWriteBlock,
+  joinBlocks,
+  NO_SESSION,
+  type Session,
+  WriteBlockBuilder,
+} from './write-block.js'
 
 const id = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })
 const counter = fc.nat(Number.MAX_SAFE_INTEGER)
@@ -26,16 +35,54 @@ const descriptor: fc.Arbitrary<Descriptor> = fc
   })
   .map(({ width, ...rest }) => ({ ...rest, end: width === null ? null : `${rest.start}${width}\x00` }))
 
-const command: fc.Arbitrary<Command> = fc.oneof(
-  fc.record({ kind: fc.constant('put' as const), key, value }),
-  fc.record({ kind: fc.constant('delete' as const), key }),
+const sequence = fc.oneof(fc.nat(20), fc.nat(2 ** 51))
+const guard = fc.record(
+  {
+    ifVersion: counter,
+    ifPresent: fc.constant(true as const),
+    idempotency: fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes)),
+  },
+  { requiredKeys: [] },
 )
-const block = fc.record({ epochVersion: fc.nat(3), commands: fc.array(command, { maxLength: 6 }) })
+/** A guard that asks nothing is none. */
+const guarded = fc.option(guard).map((each) => (each === null || Object.keys(each).length === 0 ? {} : { guard: each }))
+const command: fc.Arbitrary<Command> = fc.oneof(
+  fc
+    .record({ kind: fc.constant('put' as const), sequence, key, value, guarded })
+    .map(({ guarded: extra, ...rest }) => ({ ...rest, ...extra })),
+  fc
+    .record({ kind: fc.constant('delete' as const), sequence, key, guarded })
+    .map(({ guarded: extra, ...rest }) => ({ ...rest, ...extra })),
+)
+const unguarded: fc.Arbitrary<Command> = command.map(({ guard: _, ...rest }) => rest as Command)
+const session = fc.record({ nodeId: counter, incarnation: counter })
+const block = fc.record({
+  epochVersion: fc.nat(3),
+  session,
+  lowestOutstanding: sequence,
+  commands: fc.array(command, { maxLength: 6 }),
+})
+const plainBlock = fc.record({
+  epochVersion: fc.nat(3),
+  session: fc.constant(NO_SESSION),
+  lowestOutstanding: fc.constant(0),
+  commands: fc.array(unguarded, { maxLength: 6 }),
+})
 
-function encodeBlock({ epochVersion, commands }: { epochVersion: number; commands: Command[] }): Uint8Array {
-  const builder = new WriteBlockBuilder(epochVersion, 1)
-  for (const each of commands) each.kind === 'put' ? builder.put(each.key, each.value) : builder.delete(each.key)
-  return builder.take()
+interface Block {
+  epochVersion: number
+  session: Session
+  lowestOutstanding: number
+  commands: Command[]
+}
+
+function encodeBlock({ epochVersion, session: by, lowestOutstanding, commands }: Block): Uint8Array {
+  const builder = new WriteBlockBuilder(epochVersion, by, 1)
+  for (const each of commands) {
+    if (each.kind === 'put') builder.put(each.sequence, each.key, each.value, each.guard)
+    else builder.delete(each.sequence, each.key, each.guard)
+  }
+  return builder.take(lowestOutstanding)
 }
 
 /** Random bytes, and valid ones with a few bytes changed, cut off or repeated. */
@@ -116,25 +163,34 @@ describe('codecs', () => {
 })
 
 describe('applying an entry', () => {
-  const view = {
+  const stamp = { timestamp: 4, ageMs: 0 }
+  const newView = () => ({
     descriptor: { rangeId: 1, start: '\x20', end: '\xc0', epoch: { version: 1, confVersion: 0 }, replicas: [] },
-  }
+    memory: new OperationMemory(),
+    versionOf: () => 0,
+  })
 
   it('equals a naive twin: filter whole blocks, then concatenate', () => {
     fc.assert(
-      fc.property(fc.array(block, { maxLength: 5 }), (blocks) => {
-        const { writes, results } = applyEntry(view, joinBlocks(0, blocks.map(encodeBlock)), 4)
+      fc.property(fc.array(plainBlock, { maxLength: 5 }), (blocks) => {
+        const { writes, results } = applyEntry(newView(), joinBlocks(0, stamp, blocks.map(encodeBlock)))
         const accepted = blocks.filter(
           (b) => b.epochVersion === 1 && b.commands.every((c) => c.key >= '\x20' && c.key < '\xc0'),
         )
+        let version = stamp.timestamp
+        const versions = new Map(blocks.map((b) => [b, b.commands.map(() => version++)]))
         expect(writes).toEqual(
           accepted.flatMap((b) =>
-            b.commands.map((c) => ({ key: c.key, value: c.kind === 'put' ? c.value : undefined })),
+            b.commands.map((c, i) => ({
+              key: c.key,
+              value: c.kind === 'put' ? c.value : undefined,
+              version: versions.get(b)![i],
+            })),
           ),
         )
         expect(results).toEqual(
           blocks.map((b) =>
-            accepted.includes(b) ? { kind: 'written', versions: b.commands.map(() => 4) } : { kind: 'epoch-mismatch' },
+            accepted.includes(b) ? { kind: 'applied', outcomes: versions.get(b) } : { kind: 'epoch-mismatch' },
           ),
         )
       }),
@@ -142,11 +198,22 @@ describe('applying an entry', () => {
     )
   })
 
+  it('comes to the same, memory included, wherever it runs', () => {
+    fc.assert(
+      fc.property(fc.array(block, { maxLength: 5 }), (blocks) => {
+        const payload = joinBlocks(0, stamp, blocks.map(encodeBlock))
+        const [here, there] = [newView(), newView()]
+        expect(applyEntry(here, payload)).toEqual(applyEntry(there, payload))
+        expect(Buffer.compare(here.memory.encode(), there.memory.encode())).toBe(0)
+      }),
+    )
+  })
+
   it('refuses a malformed payload', () => {
-    const payload = fc.array(block, { maxLength: 3 }).map((blocks) => joinBlocks(0, blocks.map(encodeBlock)))
+    const payload = fc.array(block, { maxLength: 3 }).map((blocks) => joinBlocks(0, stamp, blocks.map(encodeBlock)))
     fc.assert(
       fc.property(spoilt(payload), (bytes) => {
-        decoded(() => applyEntry(view, bytes, 1))
+        decoded(() => applyEntry(newView(), bytes))
       }),
       runs,
     )

@@ -5,14 +5,26 @@ export * from './epoch.js'
 export * from './initial-spans.js'
 export * from './keyspace.js'
 export * from './limits.js'
+export {
+  IDEMPOTENCY_MAX,
+  IDEMPOTENCY_MS,
+  OperationMemory,
+  OUTCOMES_PER_SESSION_MAX,
+  SESSIONS_MAX,
+} from './operation-memory.js'
+export * from './outcome.js'
 export * from './stored-value.js'
 export {
   type Command,
   checkWriteBlock,
   decodeWriteBlock,
   decodeWriteBlockHeader,
+  type EntryStamp,
   joinBlocks,
+  NO_SESSION,
+  type Session,
   type WriteBlock,
   WriteBlockBuilder,
   type WriteBlockHeader,
+  type WriteGuard,
 } from './write-block.js'

@@ -9,3 +9,4 @@ export {
   type ReplicasOptions,
 } from './replicas.js'
 export type { RangeReport } from './report.js'
+export type { SystemLeadership, SystemSeat, TimestampSource, TimestampWaiter } from './timestamp-source.js'

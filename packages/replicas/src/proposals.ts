@@ -1,4 +1,4 @@
-import type { LogIndex, Term, Version } from '@cordillera/base'
+import type { LogIndex, Term } from '@cordillera/base'
 import type { RangeReply } from '@cordillera/wire'
 
 /**
@@ -89,9 +89,4 @@ export class Proposals {
     this.#head = 0
     for (const { blocks } of rest) for (const waiting of blocks) waiting.reply(UNKNOWN)
   }
-}
-
-/** The answer to a block all of whose commands took effect at `version`. */
-export function writtenReply(versions: readonly Version[]): RangeReply {
-  return { kind: 'written', versions }
 }

@@ -1,25 +1,39 @@
-import { assert, CordilleraError, type LogIndex, type NodeId, type ReplicaId, type Version } from '@cordillera/base'
 import {
-  ENTRY_HEADER_BYTES,
-  type Entry,
-  EntryType,
-  entryPayload,
-  type Message,
-  type RaftGroup,
-  type Ready,
-} from '@cordillera/raft-core'
+  assert,
+  type Clock,
+  CordilleraError,
+  type Key,
+  type LogIndex,
+  type NodeId,
+  type ReplicaId,
+  type Term,
+  type Version,
+} from '@cordillera/base'
+import { type Entry, EntryType, entryPayload, type Message, type RaftGroup, type Ready } from '@cordillera/raft-core'
 import type { GroupLog } from '@cordillera/raft-log'
 import {
+  type ApplyView,
   applyEntry,
   type BlockResult,
   checkWriteBlock,
   type Descriptor,
-  joinBlocks,
   spanContains,
+  WriteBlockBuilder,
 } from '@cordillera/ranges'
 import type { ReplicaState, StateStore } from '@cordillera/state'
-import type { RangeReply, RangeRequest, ReadRequest, RefusedReply, ScanRequest, VersionedValue } from '@cordillera/wire'
-import { type PendingBlock, Proposals, type ReplyTo, writtenReply } from './proposals.js'
+import type {
+  RangeReply,
+  RangeRequest,
+  ReadRequest,
+  RefusedReply,
+  ScanRequest,
+  TimestampsRequest,
+  VersionedValue,
+} from '@cordillera/wire'
+import { LeaderWrites } from './leader-writes.js'
+import { type PendingBlock, Proposals, type ReplyTo } from './proposals.js'
+import { TimestampOrder } from './timestamp-order.js'
+import type { SystemLeadership, TimestampWaiter } from './timestamp-source.js'
 import { type WaitingRead, WaitingReads } from './waiting-reads.js'
 
 /**
@@ -27,8 +41,10 @@ import { type WaitingRead, WaitingReads } from './waiting-reads.js'
  *
  * Everything here is synchronous; the host (`Replicas`) calls {@link process} once a turn for a replica that has
  * something to do, makes what it appended durable together with all other replicas, and comes back with
- * {@link onSynced}. Requests of one turn become one entry and one round of confirmation. Every request is answered
- * exactly once. Nothing is served to a reader before leadership was confirmed by a round begun after the request.
+ * {@link onSynced}. Writes wait for their timestamps first: those that share a request for them become one entry. Reads
+ * of one turn share one round of confirmation. Every request is answered exactly once. Nothing is served to a reader, and
+ * no timestamp is given out, before leadership was confirmed by a round begun after the request. Which timestamps may
+ * be used is `TimestampOrder`'s to say.
  */
 
 /** Values in one reply to a read; well below the limit of a frame. */
@@ -47,6 +63,15 @@ export interface ReplicaHost {
   onLogDamaged(replica: Replica, error: CordilleraError): void
   /** The store must stop. */
   onFatal(error: unknown): void
+  /** The replica wants timestamps for its writes. */
+  askTimestamps(waiter: TimestampWaiter): void
+  /** It leads, and has applied everything that was committed before its term. Once a term. */
+  onLeadershipUsable(replica: Replica): void
+  /** Undefined: timestamps cannot be given out yet. */
+  issueTimestamps(
+    replica: Replica,
+    request: TimestampsRequest,
+  ): { readonly first: Version; readonly safePoint: Version } | undefined
 }
 
 export interface ReplicaLimits {
@@ -57,17 +82,20 @@ export interface ReplicaLimits {
   readonly readsMax: number
 }
 
-export class Replica {
+export class Replica implements SystemLeadership {
   readonly core: RaftGroup
   readonly log: GroupLog
   readonly state: ReplicaState
   readonly #store: StateStore
   readonly #host: ReplicaHost
   readonly #limits: ReplicaLimits
+  readonly #order = new TimestampOrder()
+  readonly #writes: LeaderWrites
   readonly #proposals = new Proposals()
   readonly #reads = new WaitingReads()
-  #pending: PendingBlock[] = []
-  #pendingBytes = 0
+  readonly #applyView: ApplyView
+  /** The term in which this replica was last said to lead with everything earlier applied. */
+  #usableTerm: Term = 0
   #closed = false
   #loading = false
   /** Requests since the last tick: a busy group does not rest. */
@@ -84,6 +112,7 @@ export class Replica {
     readonly log: GroupLog
     readonly state: ReplicaState
     readonly store: StateStore
+    readonly clock: Clock
     readonly host: ReplicaHost
     readonly limits: ReplicaLimits
   }) {
@@ -93,6 +122,25 @@ export class Replica {
     this.#store = parts.store
     this.#host = parts.host
     this.#limits = parts.limits
+    const { state, store } = parts
+    this.#applyView = {
+      get descriptor() {
+        return state.descriptor
+      },
+      memory: state.memory,
+      versionOf: (key) => store.versionOf(key),
+    }
+    this.#writes = new LeaderWrites({
+      core: parts.core,
+      order: this.#order,
+      proposals: this.#proposals,
+      clock: parts.clock,
+      entryBytesMax: parts.limits.entryBytesMax,
+      appliedAgeMs: () => state.memory.ageMs,
+      ask: (waiter) => parts.host.askTimestamps(waiter),
+      onProposed: () => parts.host.markDirty(this),
+      refused: (reason) => this.#refused(reason),
+    })
   }
 
   get descriptor(): Descriptor {
@@ -116,7 +164,7 @@ export class Replica {
 
   /** True while nothing of a request waits here. */
   get isIdle(): boolean {
-    return this.#pending.length === 0 && this.#proposals.size === 0 && this.#reads.size === 0
+    return this.#writes.isEmpty && this.#proposals.size === 0 && this.#reads.size === 0
   }
 
   /**
@@ -130,25 +178,37 @@ export class Replica {
       return
     }
     this.requestsSinceTick++
-    if (request.kind === 'write') {
-      checkWriteBlock(request.block)
-      this.#pending.push({ block: request.block, count: request.count, reply })
-      this.#pendingBytes += request.block.length
-      this.counts.writes += request.count
-    } else {
-      this.#reads.add({ request, reply })
-      this.counts.reads += request.kind === 'read' ? request.keys.length : 1
+    switch (request.kind) {
+      case 'write':
+        checkWriteBlock(request.block)
+        this.#writes.add({ block: request.block, count: request.count, reply })
+        this.counts.writes += request.count
+        return
+      case 'timestamps':
+        // The request itself may be the confirmation: it left its node after those it is for had begun to wait.
+        if (this.core.isConfirmedBy(this.replicaOn(request.nodeId), request.term)) this.#issue(request, reply)
+        else this.#reads.add({ request, reply, indexMin: 0 })
+        break
+      default:
+        this.#beginRead(request, reply)
+        this.counts.reads += request.kind === 'read' ? request.keys.length : 1
     }
     this.#host.markDirty(this)
+  }
+
+  #beginRead(request: ReadRequest | ScanRequest, reply: ReplyTo): void {
+    if (request.at > 0) this.#order.raiseFloor(request.at)
+    this.#reads.add({ request, reply, indexMin: request.at > 0 ? this.core.lastIndex : 0 })
   }
 
   #decideRefusal(request: RangeRequest): RefusedReply['reason'] | undefined {
     if (this.#closed) return 'closing'
     if (this.core.role !== 'leader') return 'not-leader'
     if (request.kind === 'write') {
-      return this.#pendingBytes + request.block.length > this.#limits.pendingBytesMax ? 'overloaded' : undefined
+      return this.#writes.bytes + request.block.length > this.#limits.pendingBytesMax ? 'overloaded' : undefined
     }
     if (this.#reads.size >= this.#limits.readsMax) return 'overloaded'
+    if (request.kind === 'timestamps') return undefined
     return request.epochVersion === this.descriptor.epoch.version ? undefined : 'epoch-mismatch'
   }
 
@@ -157,10 +217,9 @@ export class Replica {
     this.#host.markDirty(this)
   }
 
-  /** One turn's work: proposes and asks what has gathered, then drains the core once. */
+  /** One turn's work: asks what has gathered, then drains the core once. */
   process(): void {
     if (this.#closed) return
-    if (this.#pending.length > 0) this.#proposePending()
     if (this.#reads.hasGathered) this.#askRead()
     if (!this.core.hasReady()) return
     const ready = this.core.takeReady()
@@ -170,6 +229,7 @@ export class Replica {
     else this.#send(ready.messagesAfterSync)
     if (ready.roleChange !== undefined) this.#onRoleChange()
     this.#apply(ready.committed)
+    this.#noteUsable(ready.committed)
     for (const readId of ready.readsDropped) this.#refuseReads(this.#reads.takeDropped(readId))
     for (const { readId, index } of ready.reads) this.#reads.onConfirmed(readId, index)
     this.#serveReads()
@@ -188,40 +248,32 @@ export class Replica {
   /** Refuses what waits and answers "unknown" to what was proposed. Nothing is processed afterwards. */
   close(): void {
     this.#closed = true
-    for (const waiting of this.#pending.splice(0)) waiting.reply(this.#refused('closing'))
+    this.#writes.close()
     for (const read of this.#reads.takeAll()) read.reply(this.#refused('closing'))
     this.#proposals.abandon()
   }
 
-  #proposePending(): void {
-    const pending = this.#pending
-    this.#pending = []
-    this.#pendingBytes = 0
-    let from = 0
-    while (from < pending.length) {
-      let to = from
-      let bytes = 0
-      while (to < pending.length && (to === from || bytes + pending[to]!.block.length <= this.#limits.entryBytesMax)) {
-        bytes += pending[to++]!.block.length
-      }
-      const blocks = from === 0 && to === pending.length ? pending : pending.slice(from, to)
-      this.#propose(blocks)
-      from = to
-    }
+  // --- for what runs beside the leader of the system range ---
+
+  get term(): Term {
+    return this.core.term
   }
 
-  #propose(blocks: readonly PendingBlock[]): void {
-    const bytes = joinBlocks(
-      ENTRY_HEADER_BYTES,
-      blocks.map((waiting) => waiting.block),
-    )
-    const result = this.core.propose(EntryType.command, bytes)
-    if (result.kind === 'proposed') {
-      this.#proposals.add(result.index, result.term, blocks)
-      return
+  get(key: Key): VersionedValue | undefined {
+    return this.#store.get(key)
+  }
+
+  propose(version: Version, key: Key, value: Uint8Array, onEnd: (isApplied: boolean) => void): void {
+    const block = new WriteBlockBuilder(this.descriptor.epoch.version).put(0, key, value).take()
+    const reply: ReplyTo = ({ kind }) => {
+      if (kind !== 'unknown') onEnd(kind === 'written')
     }
-    const refusal = this.#refused(result.reason === 'overloaded' ? 'overloaded' : 'not-leader')
-    for (const waiting of blocks) waiting.reply(refusal)
+    this.#writes.propose(version, 1, [{ block, count: 1, reply }])
+  }
+
+  #issue(request: TimestampsRequest, reply: ReplyTo): void {
+    const issued = this.#host.issueTimestamps(this, request)
+    reply(issued === undefined ? this.#refused('not-ready') : { kind: 'timestamps', ...issued })
   }
 
   #askRead(): void {
@@ -244,24 +296,34 @@ export class Replica {
   }
 
   #applyOne(entry: Entry): void {
-    // Until there is an oracle, a value's version is the index of the entry that wrote it.
-    const version: Version = entry.index as number
     if (entry.type === EntryType.command) {
-      const applied = applyEntry({ descriptor: this.descriptor }, entryPayload(entry), version)
-      this.#store.apply(this.state, entry.index, entry.term, applied.writes, version)
+      const { timestamp, commandCount, writes, results } = applyEntry(this.#applyView, entryPayload(entry))
+      this.#order.onApplied(timestamp, timestamp + commandCount - 1)
+      this.#store.apply(this.state, entry.index, entry.term, writes)
       const waiting = this.#proposals.takeApplied(entry.index, entry.term)
-      if (waiting !== undefined) this.#answer(waiting, applied.results)
+      if (waiting !== undefined) this.#answer(waiting, results)
     } else {
-      this.#store.apply(this.state, entry.index, entry.term, [], version)
+      this.#store.apply(this.state, entry.index, entry.term, [])
       this.#proposals.takeApplied(entry.index, entry.term)
     }
+  }
+
+  /** An entry of its own term behind it, a leader knows all that was committed before (thesis 6.4). */
+  #noteUsable(committed: readonly Entry[]): void {
+    const { core } = this
+    if (this.#usableTerm === core.term || core.role !== 'leader' || committed.length === 0) return
+    if (committed[committed.length - 1]!.term !== core.term) return
+    this.#usableTerm = core.term
+    this.#host.onLeadershipUsable(this)
   }
 
   #answer(waiting: readonly PendingBlock[], results: readonly BlockResult[]): void {
     assert(waiting.length === results.length, 'an entry has a result for every block')
     for (let i = 0; i < waiting.length; i++) {
       const result = results[i]!
-      waiting[i]!.reply(result.kind === 'written' ? writtenReply(result.versions) : this.#refused('epoch-mismatch'))
+      const reply: RangeReply =
+        result.kind === 'applied' ? { kind: 'written', outcomes: result.outcomes } : this.#refused('epoch-mismatch')
+      waiting[i]!.reply(reply)
     }
   }
 
@@ -270,9 +332,12 @@ export class Replica {
       const reads = this.#reads.tryTake(this.state.appliedIndex)
       if (reads === undefined) return
       for (const { request, reply } of reads) {
-        if (request.epochVersion !== this.descriptor.epoch.version) reply(this.#refused('epoch-mismatch'))
-        else if (request.kind === 'read') reply(this.#readValues(request))
-        else this.#scan(request, reply)
+        if (request.kind === 'timestamps') this.#issue(request, reply)
+        else if (request.epochVersion !== this.descriptor.epoch.version) reply(this.#refused('epoch-mismatch'))
+        else if (request.at > 0 && request.at < this.#store.safePoint) reply(this.#refused('snapshot-expired'))
+        else if (request.kind === 'scan') this.#scan(request, reply)
+        else if (request.at > 0) void this.#readValuesAt(request, reply)
+        else reply(this.#readValues(request))
       }
     }
   }
@@ -289,6 +354,30 @@ export class Replica {
       values.push(value)
     }
     return { kind: 'values', values }
+  }
+
+  /** As {@link #readValues}, at a timestamp. What lies in the past may have to be looked for. */
+  async #readValuesAt({ keys, at }: ReadRequest, reply: ReplyTo): Promise<void> {
+    try {
+      for (const key of keys) {
+        if (spanContains(this.descriptor, key)) continue
+        reply(this.#refused('epoch-mismatch'))
+        return
+      }
+      // All look-ups begin now, at one moment.
+      const found = await Promise.all(keys.map((key) => this.#store.getAt(key, at)))
+      const values: (VersionedValue | undefined)[] = []
+      let bytes = 0
+      for (const value of found) {
+        bytes += value?.value.length ?? 0
+        if (bytes > VALUES_BYTES_MAX && values.length > 0) break
+        values.push(value)
+      }
+      reply({ kind: 'values', values })
+    } catch (error) {
+      reply(this.#refused('closing'))
+      if (!this.#closed) this.#host.onFatal(error)
+    }
   }
 
   #scan(request: ScanRequest, reply: ReplyTo): void {
@@ -328,10 +417,8 @@ export class Replica {
   #onRoleChange(): void {
     // What had gathered for a proposal was not proposed; the new leader may take it.
     if (this.core.role !== 'leader') {
-      const refusal = this.#refused('not-leader')
-      for (const waiting of this.#pending.splice(0)) waiting.reply(refusal)
-      this.#pendingBytes = 0
-      this.#refuseReads(this.#reads.takeDropped(undefined))
+      this.#writes.refuseAll('not-leader')
+      this.#refuseReads(this.#reads.takeAll())
     }
     this.#host.onRoleChange(this)
   }

@@ -1,5 +1,4 @@
 import {
-  assert,
   type Clock,
   CordilleraError,
   type Incarnation,
@@ -10,16 +9,19 @@ import {
   type RangeId,
   type ReplicaId,
   type Timer,
+  type Version,
 } from '@cordillera/base'
-import { type HardState, type Message, RaftGroup, type Ready } from '@cordillera/raft-core'
+import type { Message, Ready } from '@cordillera/raft-core'
 import type { RaftLog } from '@cordillera/raft-log'
 import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import type { ReplicaState, StateStore } from '@cordillera/state'
-import type { RangeRequest } from '@cordillera/wire'
+import type { RangeRequest, TimestampsRequest } from '@cordillera/wire'
 import { LogRetention } from './log-retention.js'
+import { openRaftGroup } from './open-raft-group.js'
 import type { ReplyTo } from './proposals.js'
 import { Replica, type ReplicaHost } from './replica.js'
 import { type RangeReport, reportRange } from './report.js'
+import type { SystemSeat, TimestampSource, TimestampWaiter } from './timestamp-source.js'
 
 /**
  * All replicas of a store: one ready loop, one tick, one log batch and one state database for thousands of groups.
@@ -48,6 +50,8 @@ export interface ReplicasOptions {
   readonly state: StateStore
   readonly links: ReplicaLinks
   readonly limits: ReplicasLimits
+  readonly timestamps: TimestampSource
+  readonly systemSeat: SystemSeat
   /** Called once, when the store has stopped itself. */
   readonly onFatal: (error: unknown) => void
 }
@@ -258,12 +262,28 @@ export class Replicas implements ReplicaHost {
   onRoleChange(replica: Replica): void {
     const { core, descriptor } = replica
     if (core.role === 'leader') this.counts.leaderChanges++
+    else if (descriptor.rangeId === SYSTEM_RANGE_ID) this.#options.systemSeat.onLeadingEnded()
     this.#options.logger.debug('role-changed', {
       rangeId: descriptor.rangeId,
       role: core.role,
       term: core.term,
       leader: replica.nodeOf(core.leader),
     })
+  }
+
+  askTimestamps(waiter: TimestampWaiter): void {
+    this.#options.timestamps.ask(waiter)
+  }
+
+  onLeadershipUsable(replica: Replica): void {
+    if (replica.descriptor.rangeId === SYSTEM_RANGE_ID) this.#options.systemSeat.onLeading(replica)
+  }
+
+  issueTimestamps(
+    replica: Replica,
+    request: TimestampsRequest,
+  ): { readonly first: Version; readonly safePoint: Version } | undefined {
+    return replica.descriptor.rangeId === SYSTEM_RANGE_ID ? this.#options.systemSeat.issue(request) : undefined
   }
 
   /** Silences this replica alone; where it is the only one of its range, the store stops. */
@@ -459,40 +479,15 @@ export class Replicas implements ReplicaHost {
   }
 
   #openReplica(state: ReplicaState): void {
-    const { log, random, limits } = this.#options
+    const { log, random, limits, clock } = this.#options
     const { descriptor, replicaId } = state
     const group = log.groups.get(replicaId)
     if (group === undefined || group.damaged) {
       this.#silence(descriptor, group === undefined ? 'log-missing' : 'log-damaged')
       return
     }
-    if (group.recoveredFlushedIndex > state.appliedIndex) {
-      throw new CordilleraError('CORRUPT', {
-        detail: `the state database is older than the log: range ${descriptor.rangeId} was flushed up to ${group.recoveredFlushedIndex}, its state is at ${state.appliedIndex}`,
-      })
-    }
-    if (state.appliedIndex > group.lastIndex) group.reset(state.appliedIndex, state.appliedTerm)
-    const hardState: HardState = {
-      ...group.hardState,
-      commitIndex: Math.max(group.hardState.commitIndex, state.appliedIndex),
-    }
-    assert(group.compactedIndex <= state.appliedIndex, 'the log still holds everything that the state does not')
-    const core = new RaftGroup({
-      replicaId,
-      configuration: { voters: descriptor.replicas.map((place) => place.replicaId), outgoing: [] },
-      log: group,
-      hardState,
-      appliedIndex: state.appliedIndex,
-      random,
-      electionTimeoutTicks: limits.electionTimeoutTicks,
-      heartbeatIntervalTicks: limits.heartbeatIntervalTicks,
-      inflightMessagesMax: limits.inflightMessagesMax,
-      inflightBytesMax: limits.inflightBytesMax,
-      appendBytesMax: limits.appendBytesMax,
-      committedBytesMax: limits.committedBytesMax,
-      uncommittedBytesMax: limits.uncommittedBytesMax,
-    })
-    const replica = new Replica({ core, log: group, state, store: this.#options.state, host: this, limits })
+    const core = openRaftGroup(state, group, random, limits)
+    const replica = new Replica({ core, log: group, state, store: this.#options.state, clock, host: this, limits })
     this.#byRange.set(descriptor.rangeId, replica)
     this.markDirty(replica)
   }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { type WaitingRead, WaitingReads } from './waiting-reads.js'
 
-function read(key: string): WaitingRead {
-  return { request: { kind: 'read', rangeId: 2, epochVersion: 1, keys: [key] }, reply: () => {} }
+function read(key: string, indexMin = 0): WaitingRead {
+  return { request: { kind: 'read', rangeId: 2, epochVersion: 1, at: 0, keys: [key] }, reply: () => {}, indexMin }
 }
 
 describe('WaitingReads', () => {
@@ -46,6 +46,20 @@ describe('WaitingReads', () => {
     reads.onConfirmed(2, 9)
     expect([reads.tryTake(9), reads.tryTake(9)]).toEqual([[a], [b]])
     expect(reads.size).toBe(0)
+  })
+
+  it('serves a read no earlier than it wants, and lets others pass', () => {
+    const reads = new WaitingReads()
+    const [patient, a, b] = [read('patient', 20), read('a'), read('b')]
+    reads.add(patient)
+    reads.add(a)
+    reads.onAsked(1)
+    reads.add(b)
+    reads.onAsked(2)
+    reads.onConfirmed(2, 9)
+    expect([reads.tryTake(19), reads.tryTake(19), reads.tryTake(19)]).toEqual([[a], [b], undefined])
+    expect(reads.size).toBe(1)
+    expect(reads.tryTake(20)).toEqual([patient])
   })
 
   it('gives back dropped rounds, and what had gathered, exactly once', () => {

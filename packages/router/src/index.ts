@@ -1,5 +1,7 @@
 export { defaultRouterLimits, type RouterLimits } from './limits.js'
+export type { TimestampsNeeded } from './pending-batch.js'
 export type { RangeCall } from './range-call.js'
 export { type Done, Router, type RouterOptions } from './router.js'
 export type { RouterStats } from './router-stats.js'
 export type { ScanPlan, ScanResult } from './scan-walk.js'
+export type { SnapshotSource } from './snapshot-source.js'

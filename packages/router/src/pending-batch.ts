@@ -1,6 +1,14 @@
-import { assert, type CordilleraError, type Key, type NodeId, type Version } from '@cordillera/base'
-import { type Command, decodeWriteBlock, WriteBlockBuilder } from '@cordillera/ranges'
-import type { RangeRequest, ScannedReply, VersionedValue } from '@cordillera/wire'
+import { assert, type CordilleraError, type Key, type NodeId, type Term, type Version } from '@cordillera/base'
+import {
+  type Command,
+  decodeWriteBlock,
+  type OutcomeCode,
+  type Session,
+  WriteBlockBuilder,
+  type WriteGuard,
+} from '@cordillera/ranges'
+import type { RangeRequest, ScannedReply, TimestampsReply, VersionedValue } from '@cordillera/wire'
+import type { OutstandingSequences } from './outstanding.js'
 import type { Route } from './route.js'
 
 /**
@@ -16,7 +24,7 @@ export type Done<Result> = (error: CordilleraError | undefined, result: Result) 
 export type BatchState = 'waiting' | 'in-flight' | 'finished'
 
 export abstract class PendingBatch<Result> {
-  abstract readonly kind: 'write' | 'read' | 'scan'
+  abstract readonly kind: 'write' | 'read' | 'scan' | 'timestamps'
   state: BatchState = 'waiting'
   /** Bytes of keys and values, answered operations included until the batch is finished. */
   bytes = 0
@@ -31,6 +39,8 @@ export abstract class PendingBatch<Result> {
   attempts = 0
   protected dones: (Done<Result> | undefined)[] = []
   protected deadlinesMs: number[] = []
+  /** Writes: an earlier sending may have been proposed. It stays true, whatever later sendings come to. */
+  mayBeProposed = false
 
   /** `sequence` orders batches by age. */
   constructor(
@@ -51,7 +61,7 @@ export abstract class PendingBatch<Result> {
   answer(results: readonly Result[]): number {
     const before = this.live
     for (let i = 0; i < results.length; i++) {
-      const done = this.#settle(i)
+      const done = this.settle(i)
       if (done !== undefined) done(undefined, results[i]!)
     }
     return before - this.live
@@ -64,7 +74,7 @@ export abstract class PendingBatch<Result> {
     for (let i = 0; i < this.dones.length; i++) {
       if (this.dones[i] === undefined) continue
       const deadlineMs = this.deadlinesMs[i]!
-      if (deadlineMs <= nowMs) this.#settle(i)!(error, this.absent)
+      if (deadlineMs <= nowMs) this.settle(i)!(error, this.absent)
       else if (deadlineMs < next) next = deadlineMs
     }
     this.deadlineMinMs = next
@@ -96,7 +106,8 @@ export abstract class PendingBatch<Result> {
     this.deadlinesMs = deadlinesMs
   }
 
-  #settle(at: number): Done<Result> | undefined {
+  /** Takes the callback of an operation that is answered now; undefined when it was before. */
+  protected settle(at: number): Done<Result> | undefined {
     const done = this.dones[at]
     if (done === undefined) return undefined
     this.dones[at] = undefined
@@ -114,27 +125,56 @@ export class WriteBatch extends PendingBatch<Version> {
   readonly kind = 'write'
   protected readonly absent = 0
   readonly #builder: WriteBlockBuilder
+  readonly #numbering: Numbering
+  #sequences: number[] = []
   #block: Uint8Array | undefined
 
-  constructor(route: Route, epochVersion: number, sequence: number, builder: WriteBlockBuilder) {
+  constructor(
+    route: Route,
+    epochVersion: number,
+    sequence: number,
+    parts: { readonly builder: WriteBlockBuilder; readonly numbering: Numbering },
+  ) {
     super(route, epochVersion, sequence)
-    assert(builder.count === 0, 'a write batch begins with an empty block')
-    this.#builder = builder
+    assert(parts.builder.count === 0, 'a write batch begins with an empty block')
+    this.#builder = parts.builder
+    this.#numbering = parts.numbering
   }
 
-  put(key: Key, value: Uint8Array, deadlineMs: number, done: Done<Version>): void {
-    this.#builder.put(key, value)
+  /** `sequence` is the operation's number: outstanding until the operation is answered. */
+  put(
+    sequence: number,
+    key: Key,
+    value: Uint8Array,
+    guard: WriteGuard | undefined,
+    deadlineMs: number,
+    done: Done<Version>,
+  ): void {
+    this.#builder.put(sequence, key, value, guard)
+    this.#sequences.push(sequence)
     this.append(key.length + value.length, deadlineMs, done)
   }
 
-  delete(key: Key, deadlineMs: number, done: Done<Version>): void {
-    this.#builder.delete(key)
+  delete(sequence: number, key: Key, guard: WriteGuard | undefined, deadlineMs: number, done: Done<Version>): void {
+    this.#builder.delete(sequence, key, guard)
+    this.#sequences.push(sequence)
     this.append(key.length, deadlineMs, done)
+  }
+
+  /** Answers every operation with its outcome, as `errorOf` words it. */
+  answerOutcomes(outcomes: readonly OutcomeCode[], errorOf: (outcome: OutcomeCode) => CordilleraError): void {
+    for (let i = 0; i < outcomes.length; i++) {
+      const done = this.settle(i)
+      if (done === undefined) continue
+      const outcome = outcomes[i]!
+      if (outcome > 0) done(undefined, outcome)
+      else done(errorOf(outcome), 0)
+    }
   }
 
   /** Ends the block; the route's builder is free again. Idempotent. */
   seal(): Uint8Array {
-    this.#block ??= this.#builder.take()
+    this.#block ??= this.#builder.take(this.#numbering.outstanding.lowest)
     return this.#block
   }
 
@@ -142,9 +182,15 @@ export class WriteBatch extends PendingBatch<Version> {
     let block = this.seal()
     if (this.live < this.count) {
       const { commands } = decodeWriteBlock(block)
-      const rebuilt = new WriteBlockBuilder(this.epochVersion, block.length)
-      this.closeGaps((at) => addCommand(rebuilt, commands[at]!))
-      block = rebuilt.take()
+      const { session, outstanding } = this.#numbering
+      const rebuilt = new WriteBlockBuilder(this.epochVersion, session, block.length)
+      const sequences: number[] = []
+      this.closeGaps((at) => {
+        addCommand(rebuilt, commands[at]!)
+        sequences.push(this.#sequences[at]!)
+      })
+      this.#sequences = sequences
+      block = rebuilt.take(outstanding.lowest)
       this.#block = block
     }
     return { kind: 'write', rangeId: this.route.rangeId, count: this.count, block }
@@ -158,6 +204,18 @@ export class WriteBatch extends PendingBatch<Version> {
     this.live = 0
     for (let i = 0; i < dones.length; i++) if (dones[i] !== undefined) take(commands[i]!, deadlinesMs[i]!, dones[i]!)
   }
+
+  protected override settle(at: number): Done<Version> | undefined {
+    const done = super.settle(at)
+    if (done !== undefined) this.#numbering.outstanding.onAnswered(this.#sequences[at]!)
+    return done
+  }
+}
+
+/** How a router numbers its writes. */
+export interface Numbering {
+  readonly session: Session
+  readonly outstanding: OutstandingSequences
 }
 
 /** Reads of single keys. */
@@ -177,7 +235,8 @@ export class ReadBatch extends PendingBatch<VersionedValue | undefined> {
       this.closeGaps((at) => keys.push(this.#keys[at]!))
       this.#keys = keys
     }
-    return { kind: 'read', rangeId: this.route.rangeId, epochVersion: this.epochVersion, keys: this.#keys }
+    const { epochVersion } = this
+    return { kind: 'read', rangeId: this.route.rangeId, epochVersion, at: 0, keys: this.#keys }
   }
 
   /** As {@link WriteBatch.takeOperations}. */
@@ -197,6 +256,8 @@ export interface PageSpan {
   readonly limit: number
   readonly bytesMax: number
   readonly values: boolean
+  /** The snapshot. */
+  readonly at: Version
 }
 
 /** The page, with the part of the asked span that it covered; `moved`: the range has changed, ask again. */
@@ -218,15 +279,55 @@ export class ScanBatch extends PendingBatch<PageResult> {
   }
 
   takeRequest(): RangeRequest {
-    const { start, end, reverse, limit, bytesMax, values } = this.span
-    const { epochVersion } = this
-    return { kind: 'scan', rangeId: this.route.rangeId, epochVersion, start, end, reverse, limit, bytesMax, values }
+    return { kind: 'scan', rangeId: this.route.rangeId, epochVersion: this.epochVersion, ...this.span }
   }
 }
 
-export type AnyBatch = WriteBatch | ReadBatch | ScanBatch
+/** What a request for timestamps says, determined when it leaves. */
+export interface TimestampsNeeded {
+  /** See `TimestampsRequest` of wire. */
+  readonly term: Term
+  readonly count: number
+  readonly oldestSnapshot: Version
+}
+
+/** A request for timestamps; it shares no request, and is prepared anew for each sending. */
+export class TimestampsBatch extends PendingBatch<TimestampsReply | undefined> {
+  readonly kind = 'timestamps'
+  protected readonly absent = undefined
+  #prepare: (() => TimestampsNeeded) | undefined
+
+  begin(prepare: () => TimestampsNeeded, deadlineMs: number, done: Done<TimestampsReply | undefined>): void {
+    this.#prepare = prepare
+    this.append(0, deadlineMs, done)
+  }
+
+  /** Called once for every sending: only its own answer counts. */
+  takeRequest(): RangeRequest {
+    const { self, rangeId } = this.route
+    return { kind: 'timestamps', rangeId, nodeId: self, ...this.#prepare!() }
+  }
+
+  /** The other half of a new batch for the same request. */
+  takeOperations(
+    take: (prepare: () => TimestampsNeeded, deadlineMs: number, done: Done<TimestampsReply | undefined>) => void,
+  ): void {
+    const [done] = this.dones
+    this.dones = []
+    this.live = 0
+    if (done !== undefined) take(this.#prepare!, this.deadlinesMs[0]!, done)
+  }
+}
+
+export type AnyBatch = WriteBatch | ReadBatch | ScanBatch | TimestampsBatch
 
 function addCommand(builder: WriteBlockBuilder, command: Command): void {
-  if (command.kind === 'put') builder.put(command.key, command.value)
-  else builder.delete(command.key)
+  const { sequence, key, guard } = command
+  if (command.kind === 'put') builder.put(sequence, key, command.value, guard)
+  else builder.delete(sequence, key, guard)
+}
+
+/** Bytes of key and value. */
+export function writeBytes(command: Command): number {
+  return command.key.length + (command.kind === 'put' ? command.value.length : 0)
 }

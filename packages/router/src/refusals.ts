@@ -1,5 +1,6 @@
 import { CordilleraError, type NodeId } from '@cordillera/base'
-import { PREFIXED_KEY_BYTES_MAX, VALUE_BYTES_MAX } from '@cordillera/ranges'
+import { type OutcomeCode, outcomeKind, PREFIXED_KEY_BYTES_MAX, VALUE_BYTES_MAX } from '@cordillera/ranges'
+import type { AnyBatch } from './pending-batch.js'
 import type { Route } from './route.js'
 import type { RouterStats } from './router-stats.js'
 
@@ -41,4 +42,28 @@ export function unavailable(route: Route): CordilleraError {
 export function unknownOutcome(route: Route, node: NodeId): CordilleraError {
   const detail = `the write was with node ${node}, range ${route.rangeId}, and its outcome did not arrive; read before writing again`
   return new CordilleraError('OUTCOME_UNKNOWN', { detail, details: { rangeId: route.rangeId, node } })
+}
+
+/** What a command that did not write is answered with. */
+export function outcomeError(outcome: OutcomeCode, { route, node }: AnyBatch): CordilleraError {
+  const { rangeId } = route
+  switch (outcomeKind(outcome)) {
+    case 'mismatch': {
+      const version = Math.abs(outcome)
+      const detail = version === 0 ? 'the key is absent' : `the key's version is ${version}`
+      return new CordilleraError('VERSION_MISMATCH', { detail, details: { version } })
+    }
+    case 'reused':
+      return new CordilleraError('IDEMPOTENCY_KEY_REUSED')
+    case 'memory-full': {
+      const detail = `range ${rangeId} remembers as many operations as it may; nothing was written, try again later`
+      return new CordilleraError('OVERLOADED', { detail, details: { rangeId } })
+    }
+    default:
+      return unknownOutcome(route, node)
+  }
+}
+
+export function snapshotExpired(): CordilleraError {
+  return new CordilleraError('SNAPSHOT_EXPIRED', { detail: 'the snapshot is no longer kept; begin again' })
 }

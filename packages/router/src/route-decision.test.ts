@@ -15,7 +15,7 @@ function attempt(parts: Partial<Attempt> = {}): Attempt {
   return { kind: 'write', count: 2, node: 1, asked: [], isRouteStale: false, isUp: (node) => node !== 4, ...parts }
 }
 
-const written: Outcome = { kind: 'written', versions: [7, 7] }
+const written: Outcome = { kind: 'written', outcomes: [7, 8] }
 const values: Outcome = { kind: 'values', values: [undefined, undefined] }
 const scanned: Outcome = { kind: 'scanned', entries: [], more: false }
 
@@ -25,18 +25,28 @@ test.each<[string, Outcome, Partial<Attempt>, string]>([
   ['fewer values than asked', { kind: 'values', values: [undefined] }, { kind: 'read' }, 'answer settle'],
   ['a page', scanned, { kind: 'scan', count: 1 }, 'answer settle'],
 
-  ['a write with a version too few', { kind: 'written', versions: [7] }, {}, 'unknown rotate'],
-  ['a write answered with values', values, {}, 'unknown rotate'],
+  ['a write with a version too few', { kind: 'written', outcomes: [7] }, {}, 'may-be-proposed rotate'],
+  ['a write answered with values', values, {}, 'may-be-proposed rotate'],
   ['a read answered with versions', written, { kind: 'read' }, 'retry rotate'],
   ['a read answered with no value at all', { kind: 'values', values: [] }, { kind: 'read' }, 'retry rotate'],
   ['a read answered with a value too many', values, { kind: 'read', count: 1 }, 'retry rotate'],
   ['a page that goes nowhere', { ...scanned, more: true }, { kind: 'scan' }, 'retry rotate'],
 
-  ['a write whose connection was lost', { kind: 'lost' }, {}, 'unknown rotate'],
-  ['a write of unknown end', { kind: 'unknown' }, {}, 'unknown rotate'],
+  ['a write whose connection was lost', { kind: 'lost' }, {}, 'may-be-proposed rotate'],
+  ['a write of unknown end', { kind: 'unknown' }, {}, 'may-be-proposed rotate'],
   ['a read whose connection was lost', { kind: 'lost' }, { kind: 'read' }, 'retry rotate'],
   ['a read of unknown end', { kind: 'unknown' }, { kind: 'read' }, 'retry rotate'],
   ['a scan whose connection was lost', { kind: 'lost' }, { kind: 'scan' }, 'retry rotate'],
+  [
+    'a request for timestamps',
+    { kind: 'timestamps', first: 9, safePoint: 3 },
+    { kind: 'timestamps', count: 1 },
+    'answer settle',
+  ],
+  ['timestamps answered with values', values, { kind: 'timestamps', count: 1 }, 'retry rotate'],
+  ['timestamps lost with their connection', { kind: 'lost' }, { kind: 'timestamps' }, 'retry rotate'],
+  ['an oracle that is not ready', refused('not-ready', 1), { kind: 'timestamps' }, 'retry stay'],
+  ['a snapshot that is gone', refused('snapshot-expired', 1), { kind: 'scan' }, 'expired settle'],
   ['a write that did not leave', { kind: 'not-sent' }, {}, 'retry rotate'],
 
   ['not the leader, no hint', refused('not-leader'), {}, 'retry rotate'],

@@ -5,16 +5,16 @@ import type { RangeReply } from '@cordillera/wire'
 /**
  * What becomes of a request's operations, and whom to ask next: pure functions, pinned by a table test.
  *
- * The one rule that must never break: a write is sent again only when its last sending surely had, and will have, no
- * effect, that is after a refusal or when it was not sent. Everything else that is not a proper answer makes a write's
- * outcome unknown, for good. Reads have no effect and are always sent again.
+ * The one rule that must never break: after anything but a proper answer, a refusal, or not being sent at all, a write
+ * may have been proposed, and no later sending changes that. It is sent again (its number makes it take effect once), but
+ * if it is never answered its outcome is unknown. Reads have no effect and are always sent again.
  */
 
 /** How a request ended: with a reply, with its connection (`lost`: it may have arrived), or before it left. */
 export type Outcome = RangeReply | { readonly kind: 'lost' } | { readonly kind: 'not-sent' }
 
 export interface Attempt {
-  readonly kind: 'write' | 'read' | 'scan'
+  readonly kind: 'write' | 'read' | 'scan' | 'timestamps'
   /** Operations in the request. */
   readonly count: number
   /** Who was asked. */
@@ -27,7 +27,8 @@ export interface Attempt {
 }
 
 export interface Decision {
-  readonly operations: 'answer' | 'unknown' | 'retry'
+  /** `expired`: the snapshot is gone. `may-be-proposed`: retry, and never say again that it was surely not applied. */
+  readonly operations: 'answer' | 'expired' | 'may-be-proposed' | 'retry'
   readonly next: NextStep
 }
 
@@ -44,7 +45,8 @@ const ANSWER: Decision = { operations: 'answer', next: { kind: 'settle' } }
 const RETRY_AND_KEEP: Decision = { operations: 'retry', next: { kind: 'keep' } }
 const RETRY_AND_STAY: Decision = { operations: 'retry', next: { kind: 'stay' } }
 const RETRY_AND_ROTATE: Decision = { operations: 'retry', next: ROTATE }
-const UNKNOWN: Decision = { operations: 'unknown', next: ROTATE }
+const RETRY_DOUBTED: Decision = { operations: 'may-be-proposed', next: ROTATE }
+const EXPIRED: Decision = { operations: 'expired', next: { kind: 'settle' } }
 
 export function decideNext(outcome: Outcome, attempt: Attempt): Decision {
   switch (outcome.kind) {
@@ -54,10 +56,10 @@ export function decideNext(outcome: Outcome, attempt: Attempt): Decision {
       return decideAfterRefusal(outcome.reason, outcome.leader, attempt)
     case 'unknown':
     case 'lost':
-      return attempt.kind === 'write' ? UNKNOWN : RETRY_AND_ROTATE
+      return attempt.kind === 'write' ? RETRY_DOUBTED : RETRY_AND_ROTATE
     default:
       if (isAnswer(outcome, attempt)) return ANSWER
-      return attempt.kind === 'write' ? UNKNOWN : RETRY_AND_ROTATE
+      return attempt.kind === 'write' ? RETRY_DOUBTED : RETRY_AND_ROTATE
   }
 }
 
@@ -65,6 +67,7 @@ type RefusalReason = Extract<RangeReply, { kind: 'refused' }>['reason']
 
 function decideAfterRefusal(reason: RefusalReason, leader: NodeId, attempt: Attempt): Decision {
   if (reason === 'overloaded') return RETRY_AND_STAY
+  if (reason === 'snapshot-expired') return EXPIRED
   if (leader === 0) return RETRY_AND_ROTATE
   if (leader !== attempt.node) {
     // A hint is followed at once, unless its node was asked since the last pause (two nodes that point at each other
@@ -80,11 +83,13 @@ function decideAfterRefusal(reason: RefusalReason, leader: NodeId, attempt: Atte
 function isAnswer(reply: RangeReply, attempt: Attempt): boolean {
   switch (reply.kind) {
     case 'written':
-      return attempt.kind === 'write' && reply.versions.length === attempt.count
+      return attempt.kind === 'write' && reply.outcomes.length === attempt.count
     case 'values': // May answer fewer than asked, from the first on, when the values are many bytes.
       return attempt.kind === 'read' && reply.values.length > 0 && reply.values.length <= attempt.count
     case 'scanned':
       return attempt.kind === 'scan' && !(reply.more && reply.entries.length === 0)
+    case 'timestamps':
+      return attempt.kind === 'timestamps'
     default:
       return false
   }

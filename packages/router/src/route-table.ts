@@ -2,8 +2,7 @@ import type { Key, NodeId, RangeId } from '@cordillera/base'
 import type { Descriptor } from '@cordillera/ranges'
 import { DescriptorCache } from './descriptor-cache.js'
 import type { AnyBatch } from './pending-batch.js'
-import { Route } from './route.js'
-import type { RouteLeaderContext } from './route-leader.js'
+import { Route, type RouteContext } from './route.js'
 
 /**
  * The known ranges, each with its route once it was needed, and one route more, `homeless`, which sends nothing: there
@@ -11,12 +10,12 @@ import type { RouteLeaderContext } from './route-leader.js'
  */
 export class RouteTable {
   readonly homeless: Route
-  readonly #context: RouteLeaderContext
+  readonly #context: RouteContext
   readonly #onResume: (route: Route) => void
   readonly #cache = new DescriptorCache()
   readonly #routes = new Map<RangeId, Route>()
 
-  constructor(context: RouteLeaderContext, onResume: (route: Route) => void) {
+  constructor(context: RouteContext, onResume: (route: Route) => void) {
     this.#context = context
     this.#onResume = onResume
     this.homeless = new Route(undefined, context, onResume)

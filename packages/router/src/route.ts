@@ -1,8 +1,12 @@
-import { assert, type RangeId } from '@cordillera/base'
+import { assert, type NodeId, type RangeId } from '@cordillera/base'
 import { type Descriptor, WriteBlockBuilder } from '@cordillera/ranges'
 import type { RouterLimits } from './limits.js'
-import { type AnyBatch, ReadBatch, ScanBatch, WriteBatch } from './pending-batch.js'
+import { type AnyBatch, type Numbering, ReadBatch, ScanBatch, TimestampsBatch, WriteBatch } from './pending-batch.js'
 import { RouteLeader, type RouteLeaderContext } from './route-leader.js'
+
+export interface RouteContext extends RouteLeaderContext {
+  readonly numbering: Numbering
+}
 
 /**
  * Everything that waits for one range, and whom it waits for.
@@ -23,19 +27,29 @@ export class Route {
   #descriptor: Descriptor | undefined
   #builder: WriteBlockBuilder
   readonly #limits: RouterLimits
-  readonly #waiting = { write: [] as WriteBatch[], read: [] as ReadBatch[], scan: [] as ScanBatch[] }
+  readonly #numbering: Numbering
+  /** This node. */
+  readonly self: NodeId
+  readonly #waiting = {
+    timestamps: [] as TimestampsBatch[],
+    write: [] as WriteBatch[],
+    read: [] as ReadBatch[],
+    scan: [] as ScanBatch[],
+  }
   #openWrites: WriteBatch | undefined
   #openReads: ReadBatch | undefined
-  readonly #inFlight = { write: 0, read: 0, scan: 0 }
+  readonly #inFlight = { timestamps: 0, write: 0, read: 0, scan: 0 }
   #inFlightTenure = 0
 
   /** Without a descriptor: the place where operations wait whose range is not known. */
-  constructor(descriptor: Descriptor | undefined, context: RouteLeaderContext, onResume: (route: Route) => void) {
+  constructor(descriptor: Descriptor | undefined, context: RouteContext, onResume: (route: Route) => void) {
     this.rangeId = descriptor?.rangeId ?? 0
     this.leader = new RouteLeader(context, () => onResume(this))
     this.#descriptor = descriptor
-    this.#builder = new WriteBlockBuilder(this.epochVersion)
+    this.#numbering = context.numbering
+    this.#builder = this.#newBuilder()
     this.#limits = context.limits
+    this.self = context.self
   }
 
   get descriptor(): Descriptor | undefined {
@@ -47,7 +61,8 @@ export class Route {
   }
 
   get isEmpty(): boolean {
-    return this.#waiting.write.length + this.#waiting.read.length + this.#waiting.scan.length === 0
+    const { timestamps, write, read, scan } = this.#waiting
+    return timestamps.length + write.length + read.length + scan.length === 0
   }
 
   /** Returns the batches that waited for an earlier epoch: they are to be routed anew. */
@@ -55,7 +70,7 @@ export class Route {
     const isSameEpoch = descriptor.epoch.version === this.epochVersion
     const stale = isSameEpoch ? [] : this.takeWaiting()
     this.#descriptor = descriptor
-    if (!isSameEpoch) this.#builder = new WriteBlockBuilder(descriptor.epoch.version)
+    if (!isSameEpoch) this.#builder = this.#newBuilder()
     return stale
   }
 
@@ -75,7 +90,10 @@ export class Route {
 
   openWrites(sequence: number): WriteBatch {
     this.#sealWrites()
-    const batch = new WriteBatch(this, this.epochVersion, sequence, this.#builder)
+    const batch = new WriteBatch(this, this.epochVersion, sequence, {
+      builder: this.#builder,
+      numbering: this.#numbering,
+    })
     this.#waiting.write.push(batch)
     this.#openWrites = batch
     return batch
@@ -88,6 +106,17 @@ export class Route {
     return batch
   }
 
+  /** Writes that may have been proposed already keep to themselves: close the batch when they are all in it. */
+  closeWrites(): void {
+    this.#sealWrites()
+  }
+
+  openTimestamps(sequence: number): TimestampsBatch {
+    const batch = new TimestampsBatch(this, this.epochVersion, sequence)
+    this.#waiting.timestamps.push(batch)
+    return batch
+  }
+
   openScan(sequence: number): ScanBatch {
     const batch = new ScanBatch(this, this.epochVersion, sequence)
     this.#waiting.scan.push(batch)
@@ -96,21 +125,24 @@ export class Route {
 
   /** Takes the next batch that may be sent now, given that the leader's target is known. */
   tryTakeNext(): AnyBatch | undefined {
-    const { write, read, scan } = this.#waiting
+    const { timestamps, write, read, scan } = this.#waiting
     this.#refreshInFlight()
-    for (const queue of [write, read, scan]) {
-      const next = queue[0]
-      if (next !== undefined && this.#inFlight[next.kind] < this.#limits.requestsInFlightMax) return this.#take(next)
-    }
-    return undefined
+    return this.#tryTake(timestamps) ?? this.#tryTake(write) ?? this.#tryTake(read) ?? this.#tryTake(scan)
+  }
+
+  #tryTake(queue: readonly AnyBatch[]): AnyBatch | undefined {
+    const next = queue[0]
+    if (next === undefined || this.#inFlight[next.kind] >= this.#limits.requestsInFlightMax) return undefined
+    return this.#take(next)
   }
 
   /** Takes everything that waits. */
   takeWaiting(): AnyBatch[] {
-    const { write, read, scan } = this.#waiting
+    const { timestamps, write, read, scan } = this.#waiting
     this.#sealWrites()
     this.#openReads = undefined
-    return [...write.splice(0), ...read.splice(0), ...scan.splice(0)].sort((a, b) => a.sequence - b.sequence)
+    const all = [...timestamps.splice(0), ...write.splice(0), ...read.splice(0), ...scan.splice(0)]
+    return all.sort((a, b) => a.sequence - b.sequence)
   }
 
   /** A batch that was taken, and not sent after all or refused, takes its place again. */
@@ -160,13 +192,18 @@ export class Route {
     if (this.#openWrites === undefined) return
     const block = this.#openWrites.seal()
     this.#openWrites = undefined
-    if (block.length > KEPT_BUILDER_BYTES_MAX) this.#builder = new WriteBlockBuilder(this.epochVersion)
+    if (block.length > KEPT_BUILDER_BYTES_MAX) this.#builder = this.#newBuilder()
+  }
+
+  #newBuilder(): WriteBlockBuilder {
+    return new WriteBlockBuilder(this.epochVersion, this.#numbering.session)
   }
 
   /** Requests of earlier tenures do not count: nobody waits behind a leader that is no longer believed in. */
   #refreshInFlight(): void {
     if (this.#inFlightTenure === this.leader.tenure) return
     this.#inFlightTenure = this.leader.tenure
+    this.#inFlight.timestamps = 0
     this.#inFlight.write = 0
     this.#inFlight.read = 0
     this.#inFlight.scan = 0

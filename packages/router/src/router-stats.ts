@@ -11,6 +11,7 @@ export interface RouterStats {
   writeRequests: number
   readRequests: number
   scanRequests: number
+  timestampRequests: number
   /** Requests sent to this node itself, of all. */
   localRequests: number
   /** Requests refused or lost whose operations were sent again, and of these, hints followed at once. */
@@ -32,6 +33,7 @@ export function newRouterStats(): RouterStats {
     writeRequests: 0,
     readRequests: 0,
     scanRequests: 0,
+    timestampRequests: 0,
     localRequests: 0,
     retries: 0,
     redirects: 0,

@@ -3,7 +3,7 @@ import type { Descriptor } from '@cordillera/ranges'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { defaultRouterLimits, Router } from './index.js'
-import { range } from './testing/recorded-calls.js'
+import { RecordedSnapshots, range } from './testing/recorded-calls.js'
 import { type Faults, UnreliableCluster } from './testing/unreliable-cluster.js'
 import { VirtualClock } from './testing/virtual-clock.js'
 
@@ -41,7 +41,16 @@ function setUp(seed: number, chosen: Faults) {
   const random = new SeededRandom(seed)
   const cluster = new UnreliableCluster(clock, random, chosen, halves)
   const limits = { ...defaultRouterLimits, requestOperationsMax: 5, requestsInFlightMax: 3, operationsMax: 200 }
-  const router = new Router({ rangeCall: cluster, clock, random, logger: silentLogger, limits })
+  const snapshots = new RecordedSnapshots()
+  const router = new Router({
+    rangeCall: cluster,
+    incarnation: 1,
+    snapshots,
+    clock,
+    random,
+    logger: silentLogger,
+    limits,
+  })
   router.learn(halves)
   return { clock, random, cluster, router }
 }
@@ -134,7 +143,7 @@ test('a scan over ranges agrees with a sorted map', async () => {
           const key = String.fromCharCode(97 + random.below(26)) + random.below(2)
           cluster.data.set(key, { version: i, value: Buffer.alloc(random.below(20)) })
         }
-        const plan = { ...rest, start: start ?? '', end }
+        const plan = { ...rest, start: start ?? '', end, at: 0 }
         const deadlineMs = clock.now() + 100_000
         const scan = router.scan(plan, deadlineMs)
         let isDone = false
@@ -177,5 +186,5 @@ function naiveScan({ data }: UnreliableCluster, { start, end, reverse, values, l
     if (entries.length === limit || (entries.length > 0 && bytes > bytesMax)) break
     entries.push({ key, version, value: shown })
   }
-  return { entries, more: entries.length < within.length }
+  return { entries, more: entries.length < within.length, at: 77 }
 }

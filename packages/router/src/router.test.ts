@@ -1,5 +1,11 @@
-import { VALUE_BYTES_MAX } from '@cordillera/ranges'
-import type { RangeReply } from '@cordillera/wire'
+import {
+  decodeWriteBlock,
+  OUTCOME_EXPIRED,
+  OUTCOME_MEMORY_FULL,
+  OUTCOME_REUSED,
+  VALUE_BYTES_MAX,
+} from '@cordillera/ranges'
+import type { RangeReply, ScanRequest, TimestampsRequest, WriteRequest } from '@cordillera/wire'
 import { describe, expect, test } from 'vitest'
 import {
   codeOf,
@@ -51,9 +57,9 @@ describe('batching', () => {
       ['write', 6, ['z']],
       ['read', 6, ['zz']],
     ])
-    s.calls.sent[0]!.reply({ kind: 'written', versions: [11, 12, 13, 14] })
+    s.calls.sent[0]!.reply({ kind: 'written', outcomes: [11, 12, 13, 14] })
     s.calls.sent[1]!.reply({ kind: 'values', values: [{ version: 3, value: Buffer.from('x') }, undefined] })
-    s.calls.sent[2]!.reply({ kind: 'written', versions: [9] })
+    s.calls.sent[2]!.reply({ kind: 'written', outcomes: [9] })
     expect(answers).toEqual([[11], [12], [9], [13]])
     expect(deleted).toEqual([14])
     expect(reads).toEqual([[{ version: 3, value: Buffer.from('x') }], [], [undefined]])
@@ -71,7 +77,7 @@ describe('batching', () => {
     s.router.put('k', value, s.clock.now() + 1000, () => {})
     value.fill('x')
     s.clock.turn()
-    expect(commandsOf(s.calls.last.request)).toEqual([{ kind: 'put', key: 'k', value: Buffer.from('before') }])
+    expect(commandsOf(s.calls.last.request)).toMatchObject([{ kind: 'put', key: 'k', value: Buffer.from('before') }])
   })
 
   test('a request is bounded in operations and in bytes', () => {
@@ -243,7 +249,7 @@ describe('finding the leader', () => {
     s.get('a')
     s.clock.turn()
     s.calls.last.reply(success(s.calls.last.request))
-    for (const { reply } of deposed) reply({ kind: 'unknown' })
+    for (const { reply, request } of deposed) reply(written(request))
     s.calls.sent.length = 0
     for (const key of ['c', 'd', 'e', 'f']) {
       s.put(key)
@@ -337,27 +343,20 @@ describe('finding the leader', () => {
     expect(nodesOf(s.calls.sent)).toEqual([1, 1])
   })
 
-  test('a silent leader: others are asked, writes wait for their answer, reads are sent again', () => {
+  test('a silent leader: others are asked, and what it has is sent again', () => {
     const s = setUp()
     settle(s, 'a')
     const [write, read] = [s.put('a'), s.get('b')]
     s.clock.turn()
     const [stuckWrite, stuckRead] = s.calls.sent.splice(0)
-    const later = s.put('c')
-    s.clock.advance(1100)
-    expect(s.calls.sent[1]).toMatchObject({ node: 2, request: { kind: 'read' } })
     s.calls.script = (_node, request) => success(request)
-    s.calls.last.reply(success(s.calls.last.request))
-    s.clock.turn()
+    s.clock.advance(1200)
     expect(s.router.leaderOf(5)).toBe(2)
-    expect(read).toHaveLength(1)
-    stuckRead!.reply(success(stuckRead!.request))
-    expect(read).toHaveLength(1)
-    expect(write).toEqual([])
+    expect([write, read]).toEqual([[1], [{ version: 1, value: Buffer.from('b') }]])
     stuckWrite!.reply(written(stuckWrite!.request, 5))
-    expect(write).toEqual([5])
+    stuckRead!.reply(success(stuckRead!.request))
+    expect([write.length, read.length]).toEqual([1, 1])
     expect(s.router.leaderOf(5)).toBe(2)
-    expect(later).toEqual([])
   })
 
   test('an answer to an earlier sending of reads is not taken for that of the present one', () => {
@@ -375,7 +374,7 @@ describe('finding the leader', () => {
 
   test('a long scan is waited for, and does not hold up what comes behind it', async () => {
     const s = setUp()
-    const plan = { start: 'a', end: 'z', reverse: false, limit: 10, bytesMax: 1000, values: true }
+    const plan = { start: 'a', end: 'z', reverse: false, limit: 10, bytesMax: 1000, values: true, at: 0 }
     const scan = s.router.scan(plan, s.clock.now() + 5000)
     s.clock.turn()
     const [probe] = s.calls.sent.splice(0)
@@ -398,18 +397,89 @@ describe('finding the leader', () => {
 })
 
 describe('outcomes', () => {
-  test.each<[string, RangeReply | undefined]>([
+  const doubts: [string, RangeReply | undefined][] = [
     ['lost with its connection', undefined],
     ['answered as unknown', { kind: 'unknown' }],
     ['answered with nonsense', { kind: 'values', values: [] }],
-  ])('a write %s is never sent again', (_name, reply) => {
+  ]
+  test.each(doubts)('a write %s is sent again under its number', (_name, reply) => {
     const s = setUp()
     const answers = [s.put('a'), s.delete('b')]
     s.clock.turn()
+    const first = s.calls.last
+    first.reply(reply)
+    s.clock.advance(20)
+    expect(nodesOf(s.calls.sent)).toEqual([1, 2])
+    expect(commandsOf(s.calls.last.request)).toEqual(commandsOf(first.request))
+    s.calls.last.reply({ kind: 'written', outcomes: [8, 9] })
+    expect(answers).toEqual([[8], [9]])
+  })
+
+  test.each(doubts)('a write %s and then only refused is of unknown outcome for ever', (_name, reply) => {
+    const s = setUp()
+    const answers = [s.put('a'), s.delete('b')]
+    s.clock.turn()
+    s.calls.script = () => refused('not-leader')
     s.calls.last.reply(reply)
+    const later = s.put('c')
     s.clock.advance(10_000)
     expect(answers.map(codeOf)).toEqual(['OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN'])
-    expect(s.calls.sent).toHaveLength(1)
+    expect(codeOf(later)).toBe('UNAVAILABLE')
+    expect(s.router.stats).toMatchObject({ operationsWaiting: 0, outcomeUnknown: 2, unavailable: 1 })
+  })
+
+  test('doubt goes along when ranges change, and stays with those that it is about', () => {
+    const s = setUp()
+    const answers = ['a', 'z', 'b'].map((key) => s.put(key))
+    s.clock.turn()
+    s.calls.script = () => refused('not-leader')
+    s.calls.last.reply(undefined)
+    const later = [s.put('c'), s.put('y')]
+    s.router.learn([range({ rangeId: 5, end: 'm', version: 2 }), range({ rangeId: 6, start: 'm', version: 2 })])
+    s.clock.advance(10_000)
+    expect(answers.map(codeOf)).toEqual(['OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN'])
+    expect(later.map(codeOf)).toEqual(['UNAVAILABLE', 'UNAVAILABLE'])
+  })
+
+  test('what did not write is answered as such, each command by itself', () => {
+    const s = setUp()
+    const answers = ['a', 'b', 'c', 'd', 'e', 'f'].map((key) => s.put(key))
+    s.clock.turn()
+    const outcomes = [7, -5, 0, OUTCOME_REUSED, OUTCOME_MEMORY_FULL, OUTCOME_EXPIRED]
+    s.calls.last.reply({ kind: 'written', outcomes })
+    expect(answers[0]).toEqual([7])
+    expect(answers[1]![0]).toMatchObject({ code: 'VERSION_MISMATCH', details: { version: 5 } })
+    expect(answers[2]![0]).toMatchObject({ code: 'VERSION_MISMATCH', details: { version: 0 } })
+    expect(answers.slice(3).map(codeOf)).toEqual(['IDEMPOTENCY_KEY_REUSED', 'OVERLOADED', 'OUTCOME_UNKNOWN'])
+  })
+
+  test('every request says which numbers are still outstanding', () => {
+    const s = setUp({ requestsInFlightMax: 9 })
+    settle(s, 'a')
+    for (const key of ['a', 'b', 'c']) {
+      s.put(key)
+      s.clock.turn()
+      s.calls.last.reply(written(s.calls.last.request))
+    }
+    const lowest = (): number => {
+      const { block } = s.calls.last.request as WriteRequest
+      return decodeWriteBlock(block).lowestOutstanding
+    }
+    s.calls.sent.length = 0
+    s.put('d')
+    s.clock.turn()
+    const first = s.calls.last
+    expect([lowest(), commandsOf(first.request)[0]!.sequence]).toEqual([4, 4])
+    s.put('e')
+    s.clock.turn()
+    s.calls.last.reply(written(s.calls.last.request))
+    s.put('f')
+    s.clock.turn()
+    expect([lowest(), commandsOf(s.calls.last.request)[0]!.sequence]).toEqual([4, 6])
+    first.reply(written(first.request))
+    s.put('g')
+    s.clock.turn()
+    expect([lowest(), commandsOf(s.calls.last.request)[0]!.sequence]).toEqual([6, 7])
   })
 
   test('a read lost with its connection is sent again', () => {
@@ -451,7 +521,7 @@ describe('outcomes', () => {
     s.calls.script = (_node, request) => written(request, 4)
     s.clock.advance(500)
     expect(late).toEqual([4])
-    expect(commandsOf(s.calls.last.request)).toEqual([{ kind: 'put', key: 'b', value: Buffer.from('w') }])
+    expect(commandsOf(s.calls.last.request)).toMatchObject([{ kind: 'put', key: 'b', value: Buffer.from('w') }])
   })
 
   test('a write answered as unknown in time is left out when its batch turns out to be refused', () => {
@@ -571,7 +641,7 @@ describe('ranges that change', () => {
     settle(s, 'a')
     const read = s.get('z')
     const scan = s.router.scan(
-      { start: 'a', end: 'z', reverse: false, limit: 10, bytesMax: 1000, values: true },
+      { start: 'a', end: 'z', reverse: false, limit: 10, bytesMax: 1000, values: true, at: 0 },
       s.clock.now() + 1000,
     )
     s.clock.turn()
@@ -580,7 +650,7 @@ describe('ranges that change', () => {
     s.calls.script = (_node, request) => success(request)
     s.clock.turn()
     expect(read).toHaveLength(1)
-    expect(await scan).toEqual({ entries: [], more: false })
+    expect(await scan).toEqual({ entries: [], more: false, at: 77 })
     expect(s.calls.sent.map(({ request }) => `${request.kind} ${request.rangeId}`).sort()).toEqual([
       'read 6',
       'scan 5',
@@ -695,6 +765,104 @@ describe('ranges that change', () => {
   })
 })
 
+describe('scans', () => {
+  const plan = { start: 'a', end: 'z', reverse: false, limit: 10, bytesMax: 1000, values: true, at: 0 }
+
+  test('read every range at one snapshot, which is open meanwhile', async () => {
+    const s = setUp({}, halves)
+    s.calls.script = (_node, request) => success(request)
+    const scan = s.router.scan(plan, s.clock.now() + 1000)
+    s.clock.advance(10)
+    expect(await scan).toEqual({ entries: [], more: false, at: 77 })
+    expect(s.calls.sent.map(({ request }) => [request.rangeId, (request as ScanRequest).at])).toEqual([
+      [5, 77],
+      [6, 77],
+    ])
+    expect([s.snapshots.opened, s.snapshots.closed]).toEqual([[0], [[77, false]]])
+  })
+
+  test('go on at the snapshot that is named, and leave it open while there is more', async () => {
+    const s = setUp()
+    const entries = [{ key: 'c', version: 1, value: Buffer.alloc(0) }]
+    s.calls.script = () => ({ kind: 'scanned', entries, more: true })
+    const scan = s.router.scan({ ...plan, limit: 1, at: 33 }, s.clock.now() + 1000)
+    s.clock.advance(10)
+    expect(await scan).toEqual({ entries, more: true, at: 33 })
+    expect([s.snapshots.opened, s.snapshots.closed]).toEqual([[33], [[33, true]]])
+  })
+
+  test('end when the snapshot has expired', async () => {
+    const s = setUp()
+    s.calls.script = () => refused('snapshot-expired', 1)
+    const scan = s.router.scan({ ...plan, at: 33 }, s.clock.now() + 1000)
+    s.clock.advance(10)
+    await expect(scan).rejects.toMatchObject({ code: 'SNAPSHOT_EXPIRED' })
+    expect(s.snapshots.closed).toEqual([[33, false]])
+    expect(s.router.stats.operationsWaiting).toBe(0)
+  })
+
+  test.each([-1, 1.5, Number.NaN])('refuse %d as a snapshot', async (at) => {
+    const s = setUp()
+    await expect(s.router.scan({ ...plan, at }, 1000)).rejects.toMatchObject({ code: 'BAD_REQUEST' })
+  })
+})
+
+describe('timestamps', () => {
+  const system = [range({ rangeId: 1, end: '\x01' }), range({ rangeId: 5, start: '\x01' })]
+
+  test('are asked of the leader of the system range; each sending is prepared anew', () => {
+    const s = setUp({}, system)
+    const asked: number[] = []
+    const answers: unknown[] = []
+    const prepare = () => ({ term: 4, count: asked.push(s.clock.now()), oldestSnapshot: 3 })
+    s.router.askTimestamps(prepare, s.clock.now() + 1000, (error, reply) => answers.push(error?.code ?? reply))
+    expect(asked).toEqual([])
+    s.clock.turn()
+    const first = s.calls.last
+    expect(first.request).toEqual({ kind: 'timestamps', rangeId: 1, nodeId: 1, term: 4, count: 1, oldestSnapshot: 3 })
+    first.reply(refused('not-leader', 3))
+    s.clock.turn()
+    expect([s.calls.last.node, (s.calls.last.request as TimestampsRequest).count]).toEqual([3, 2])
+    // An answer to an earlier sending is not for those who came since.
+    first.reply({ kind: 'timestamps', first: 5, safePoint: 1 })
+    expect(answers).toEqual([])
+    s.calls.last.reply({ kind: 'timestamps', first: 9, safePoint: 2 })
+    expect(answers).toEqual([{ kind: 'timestamps', first: 9, safePoint: 2 }])
+    s.clock.advance(100)
+    expect(s.clock.pendingTimers).toBe(0)
+  })
+
+  test('are asked for while the router drains, and not when it is closed; their deadline is kept', async () => {
+    const s = setUp({}, system)
+    await s.router.drain()
+    const codes: unknown[] = []
+    const ask = (): void => {
+      const prepare = () => ({ term: 0, count: 1, oldestSnapshot: 0 })
+      s.router.askTimestamps(prepare, s.clock.now() + 100, (error) => codes.push(error?.code))
+    }
+    ask()
+    s.clock.advance(200)
+    expect(codes).toEqual(['UNAVAILABLE'])
+    ask()
+    s.router.close()
+    ask()
+    expect(codes).toEqual(['UNAVAILABLE', 'UNAVAILABLE', 'CLOSED'])
+  })
+
+  test('follow the system range when its epoch changes', () => {
+    const s = setUp({}, system)
+    const answers: unknown[] = []
+    const prepare = () => ({ term: 0, count: 1, oldestSnapshot: 0 })
+    s.calls.script = (_node, request) => (request.kind === 'timestamps' ? refused('not-leader') : undefined)
+    s.router.askTimestamps(prepare, s.clock.now() + 5000, (_error, reply) => answers.push(reply))
+    s.clock.turn()
+    s.calls.script = () => ({ kind: 'timestamps', first: 9, safePoint: 2 })
+    s.router.learn([range({ rangeId: 1, end: '\x01', version: 2 })])
+    s.clock.advance(300)
+    expect(answers).toHaveLength(1)
+  })
+})
+
 describe('the end', () => {
   test('draining refuses new operations and waits for the others', async () => {
     const s = setUp()
@@ -706,7 +874,7 @@ describe('the end', () => {
     })
     expect(codeOf(s.put('b'))).toBe('CLOSED')
     expect(codeOf(s.get('b'))).toBe('CLOSED')
-    const plan = { start: '', end: null, reverse: false, limit: 1, bytesMax: 1, values: true }
+    const plan = { start: '', end: null, reverse: false, limit: 1, bytesMax: 1, values: true, at: 0 }
     await expect(s.router.scan(plan, 0)).rejects.toMatchObject({ code: 'CLOSED' })
     s.clock.turn()
     expect(isDrained).toBe(false)
@@ -726,7 +894,7 @@ describe('the end', () => {
     s.calls.script = () => refused('not-leader')
     const waiting = s.put('a')
     const scan = s.router.scan(
-      { start: 'a', end: null, reverse: false, limit: 1, bytesMax: 1, values: true },
+      { start: 'a', end: null, reverse: false, limit: 1, bytesMax: 1, values: true, at: 0 },
       s.clock.now() + 1000,
     )
     s.clock.turn()

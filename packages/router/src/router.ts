@@ -1,28 +1,54 @@
-import type { Clock, CordilleraError, Key, Logger, NodeId, Random, RangeId, Timer, Version } from '@cordillera/base'
-import type { Descriptor } from '@cordillera/ranges'
-import type { RangeReply, VersionedValue } from '@cordillera/wire'
+import type {
+  Clock,
+  CordilleraError,
+  Incarnation,
+  Key,
+  Logger,
+  NodeId,
+  Random,
+  RangeId,
+  Timer,
+  Version,
+} from '@cordillera/base'
+import { type Command, type Descriptor, SYSTEM_SPAN, type WriteGuard } from '@cordillera/ranges'
+import type { RangeReply, TimestampsReply, VersionedValue } from '@cordillera/wire'
+import { Admission } from './admission.js'
 import type { RouterLimits } from './limits.js'
-import { type AnyBatch, type Done, type PageResult, type PageSpan, ReadBatch, WriteBatch } from './pending-batch.js'
+import { OutstandingSequences } from './outstanding.js'
+import {
+  type AnyBatch,
+  type Done,
+  type PageResult,
+  type PageSpan,
+  ReadBatch,
+  type TimestampsNeeded,
+  WriteBatch,
+  writeBytes,
+} from './pending-batch.js'
 import type { RangeCall } from './range-call.js'
-import { refuseKey, refuseLoad, refuseValue, routerClosed, unavailable, unknownOutcome } from './refusals.js'
+import { outcomeError, refuseValue, routerClosed, snapshotExpired, unavailable, unknownOutcome } from './refusals.js'
 import type { Route } from './route.js'
 import { decideNext, type Outcome } from './route-decision.js'
 import { RouteTable } from './route-table.js'
 import { newRouterStats, type RouterStats } from './router-stats.js'
-import { checkScanPlan, type ScanPlan, type ScanResult, ScanWalk } from './scan-walk.js'
+import { checkScanPlan, clip, type ScanPlan, type ScanResult, ScanWalk } from './scan-walk.js'
+import type { SnapshotSource } from './snapshot-source.js'
 
 /**
  * Takes any operation on any node to the leader of its key's range, and its answer back, within a deadline.
  *
  * Operations of one kind that arrive in one turn of the event loop for one range travel as one request. Each is answered
- * exactly once: done; UNAVAILABLE, surely without effect, now or later; or, for writes alone, OUTCOME_UNKNOWN, once a
- * request that carried it may have been proposed and its end is not known. A write is sent again only after a sending
- * that surely had no effect, never after an unknown outcome, and then within its batch's order; concurrent operations
- * have no order otherwise. Reads are sent again until their deadline. Nothing waits without bound: above
- * `operationsMax` or `operationBytesMax` operations are refused with OVERLOADED at once.
+ * exactly once: done; UNAVAILABLE, surely without effect, now or later; or, for writes alone, OUTCOME_UNKNOWN, when the
+ * deadline passes after a request that carried it may have been proposed. Everything is sent again until its deadline.
+ * A write is numbered, once, for all its sendings, and the range remembers what numbers came to: it takes effect at most
+ * once. Writes that are sent again keep their batch's order; concurrent operations have no order otherwise. Nothing
+ * waits without bound: above `operationsMax` or `operationBytesMax` operations are refused with OVERLOADED at once.
  */
 export interface RouterOptions {
   readonly rangeCall: RangeCall
+  /** Of this node: with it, the numbers of writes are never used again. */
+  readonly incarnation: Incarnation
+  readonly snapshots: SnapshotSource
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
@@ -42,6 +68,8 @@ export class Router {
   readonly #logger: Logger
   readonly #limits: RouterLimits
   readonly #onRouteMissing: ((key: Key) => void) | undefined
+  readonly #snapshots: SnapshotSource
+  readonly #outstanding = new OutstandingSequences()
   readonly #isUp: (node: NodeId) => boolean
   readonly #table: RouteTable
   /** The last key for which no range was known; told at most once a sweep. */
@@ -52,9 +80,10 @@ export class Router {
   #awake: Route[] = []
   #sequence = 0
   #sweep: Timer | undefined
-  #isClosed = false
-  #onDrained: (() => void)[] = []
+  /** Requests for timestamps not yet answered. */
+  #asking = 0
   readonly #stats = newRouterStats()
+  readonly #admission: Admission
 
   constructor(options: RouterOptions) {
     const { rangeCall, clock, random, logger, limits } = options
@@ -62,10 +91,14 @@ export class Router {
     this.#clock = clock
     this.#logger = logger
     this.#limits = limits
+    this.#admission = new Admission(limits, this.#stats)
     this.#onRouteMissing = options.onRouteMissing
     const { self } = rangeCall
     this.#isUp = (node) => node === self || rangeCall.isUp(node)
-    const context = { self, isUp: this.#isUp, clock, random, limits }
+    this.#snapshots = options.snapshots
+    const session = { nodeId: self, incarnation: options.incarnation }
+    const numbering = { session, outstanding: this.#outstanding }
+    const context = { self, isUp: this.#isUp, clock, random, limits, numbering }
     this.#table = new RouteTable(context, (route) => this.#wake(route))
   }
 
@@ -87,28 +120,36 @@ export class Router {
    * Writes `value` under `key`. Both are copied before this returns: the caller may use the value's memory again.
    *
    * `deadlineMs` is a time of the clock that was handed in. `done` runs exactly once, with the new version or an error:
-   * KEY_TOO_LARGE, VALUE_TOO_LARGE, OVERLOADED and CLOSED before `put` returns, UNAVAILABLE and OUTCOME_UNKNOWN later. It
-   * must not throw; it may call the router.
+   * KEY_TOO_LARGE, VALUE_TOO_LARGE, OVERLOADED and CLOSED before `put` returns, UNAVAILABLE and OUTCOME_UNKNOWN later;
+   * with a guard, VERSION_MISMATCH (`details.version` is the newest one, 0 for none), IDEMPOTENCY_KEY_REUSED and
+   * OVERLOADED as well. It must not throw; it may call the router.
    */
-  put(key: Key, value: Uint8Array, deadlineMs: number, done: Done<Version>): void {
+  put(key: Key, value: Uint8Array, deadlineMs: number, done: Done<Version>, guard?: WriteGuard): void {
     const refusal = refuseValue(value.length) ?? this.#tryAdmit(key, value.length)
     if (refusal !== undefined) {
       done(refusal, 0)
       return
     }
     this.#stats.writes++
-    this.#put(key, value, deadlineMs, done)
+    const route = this.#routeOf(key)
+    const bytes = key.length + value.length
+    this.#openWrites(route, bytes).put(this.#outstanding.take(), key, value, guard, deadlineMs, done)
+    this.#stats.operationBytesWaiting += bytes
+    this.#wake(route)
   }
 
   /** Removes `key`, present or not. As {@link put}. */
-  delete(key: Key, deadlineMs: number, done: Done<Version>): void {
+  delete(key: Key, deadlineMs: number, done: Done<Version>, guard?: WriteGuard): void {
     const refusal = this.#tryAdmit(key, 0)
     if (refusal !== undefined) {
       done(refusal, 0)
       return
     }
     this.#stats.writes++
-    this.#delete(key, deadlineMs, done)
+    const route = this.#routeOf(key)
+    this.#openWrites(route, key.length).delete(this.#outstanding.take(), key, guard, deadlineMs, done)
+    this.#stats.operationBytesWaiting += key.length
+    this.#wake(route)
   }
 
   /** Reads the newest version, linearizable. The value's memory is the caller's. Never OUTCOME_UNKNOWN; as {@link put}. */
@@ -123,8 +164,8 @@ export class Router {
   }
 
   /**
-   * Reads a span over its ranges, in order. Each range's part is linearizable; the whole is not one snapshot. Rejects as
-   * {@link get} does, and with BAD_REQUEST.
+   * Reads a span over its ranges, in order, at one snapshot: `plan.at`, or a new one, above everything acknowledged before
+   * the call. Rejects as {@link get} does, and with BAD_REQUEST and SNAPSHOT_EXPIRED.
    */
   scan(plan: ScanPlan, deadlineMs: number): Promise<ScanResult> {
     return new Promise((resolve, reject) => {
@@ -135,12 +176,41 @@ export class Router {
       const onEnd = (outcome: ScanResult | CordilleraError): void => {
         if (outcome instanceof Error) reject(outcome)
         else resolve(outcome)
-        this.#onAnswered(1)
+        this.#admission.onAnswered(1)
       }
       const askPage = (span: PageSpan, pageDeadlineMs: number, done: Done<PageResult>): void =>
         this.#askPage(span, pageDeadlineMs, done)
-      new ScanWalk({ plan, deadlineMs, askPage, onEnd }).begin()
+      this.#snapshots.open(plan.at, deadlineMs, (error, at) => {
+        if (error !== undefined) {
+          onEnd(error)
+          return
+        }
+        const onWalked = (outcome: ScanResult | CordilleraError): void => {
+          this.#snapshots.close(at, !(outcome instanceof Error) && outcome.more)
+          onEnd(outcome)
+        }
+        new ScanWalk({ plan, at, deadlineMs, askPage, onEnd: onWalked }).begin()
+      })
     })
+  }
+
+  /**
+   * Asks the oracle, beside the leader of the system range, for timestamps. `prepare` runs at every sending, and the
+   * answer is always to the last one: what began to wait before that may use it. Not counted as load, and served until
+   * {@link close}, because writes that were accepted wait for it.
+   */
+  askTimestamps(
+    prepare: () => TimestampsNeeded,
+    deadlineMs: number,
+    done: (error: CordilleraError | undefined, reply: TimestampsReply | undefined) => void,
+  ): void {
+    if (this.#admission.isClosed) {
+      done(routerClosed(), undefined)
+      return
+    }
+    this.#asking++
+    if (this.#sweep === undefined) this.#scheduleSweep()
+    this.#askTimestamps(prepare, deadlineMs, done)
   }
 
   /** Takes in what is said about ranges: newer epochs win, and replace whatever older they overlap. */
@@ -155,51 +225,45 @@ export class Router {
 
   /** Refuses new operations with CLOSED from now on, and resolves once every earlier one is answered. */
   drain(): Promise<void> {
-    this.#isClosed = true
-    if (this.#stats.operationsWaiting === 0) return Promise.resolve()
-    return new Promise((resolve) => this.#onDrained.push(resolve))
+    return this.#admission.drain()
   }
 
   /** Answers everything that waits at once, as if its deadline had passed, and refuses what comes. Idempotent. */
   close(): void {
-    this.#isClosed = true
+    this.#admission.close()
     for (const batch of [...this.#batches]) this.#expire(batch, Number.POSITIVE_INFINITY)
     this.#table.close()
     this.#sweep?.cancel()
     this.#sweep = undefined
   }
 
-  /** Counts the operation in, or says why not. */
   #tryAdmit(key: Key, valueBytes: number): CordilleraError | undefined {
-    if (this.#isClosed) return routerClosed()
-    const refusal = refuseKey(key.length)
-    if (refusal !== undefined) return refusal
-    const stats = this.#stats
-    const { operationsMax, operationBytesMax } = this.#limits
-    const bytes = stats.operationBytesWaiting + key.length + valueBytes
-    if (stats.operationsWaiting >= operationsMax || bytes > operationBytesMax) {
-      stats.overloaded++
-      return refuseLoad(stats)
-    }
-    stats.operationsWaiting++
-    if (this.#sweep === undefined) this.#scheduleSweep()
-    return undefined
+    const refusal = this.#admission.tryAdmit(key, valueBytes)
+    if (refusal === undefined && this.#sweep === undefined) this.#scheduleSweep()
+    return refusal
   }
 
-  #put(key: Key, value: Uint8Array, deadlineMs: number, done: Done<Version>): void {
-    const route = this.#routeOf(key)
-    const bytes = key.length + value.length
-    const batch = route.tryOpenWrites(bytes) ?? this.#track(route.openWrites(++this.#sequence))
-    batch.put(key, value, deadlineMs, done)
-    this.#stats.operationBytesWaiting += bytes
+  #openWrites(route: Route, bytes: number): WriteBatch {
+    return route.tryOpenWrites(bytes) ?? this.#track(route.openWrites(++this.#sequence))
+  }
+
+  /** Takes a write in again, which has its number. */
+  #rewrite(command: Command, deadlineMs: number, done: Done<Version>): void {
+    const route = this.#routeOf(command.key)
+    this.#addTo(this.#openWrites(route, writeBytes(command)), command, deadlineMs, done)
     this.#wake(route)
   }
 
-  #delete(key: Key, deadlineMs: number, done: Done<Version>): void {
-    const route = this.#routeOf(key)
-    const batch = route.tryOpenWrites(key.length) ?? this.#track(route.openWrites(++this.#sequence))
-    batch.delete(key, deadlineMs, done)
-    this.#stats.operationBytesWaiting += key.length
+  #addTo(batch: WriteBatch, command: Command, deadlineMs: number, done: Done<Version>): void {
+    const { sequence, key, guard } = command
+    if (command.kind === 'put') batch.put(sequence, key, command.value, guard, deadlineMs, done)
+    else batch.delete(sequence, key, guard, deadlineMs, done)
+    this.#stats.operationBytesWaiting += writeBytes(command)
+  }
+
+  #askTimestamps(prepare: () => TimestampsNeeded, deadlineMs: number, done: Done<TimestampsReply | undefined>): void {
+    const route = this.#routeOf(SYSTEM_SPAN.start)
+    this.#track(route.openTimestamps(++this.#sequence)).begin(prepare, deadlineMs, done)
     this.#wake(route)
   }
 
@@ -282,6 +346,7 @@ export class Router {
 
   #countSent(batch: AnyBatch): void {
     if (batch.kind === 'write') this.#stats.writeRequests++
+    else if (batch.kind === 'timestamps') this.#stats.timestampRequests++
     else if (batch.kind === 'read') this.#stats.readRequests++
     else this.#stats.scanRequests++
     if (batch.node === this.#rangeCall.self) this.#stats.localRequests++
@@ -307,8 +372,9 @@ export class Router {
     route.onEnded(batch)
     route.leader.onEnded(next, batch.node, batch.tenure)
     if (operations === 'answer') this.#answer(batch, outcome as RangeReply)
-    else if (operations === 'unknown') this.#failUnknown(batch)
+    else if (operations === 'expired') this.#failExpired(batch)
     else {
+      if (operations === 'may-be-proposed') batch.mayBeProposed = true
       route.lastTrouble = `node ${batch.node}: ${outcome.kind === 'refused' ? outcome.reason : outcome.kind}`
       if (next.kind === 'follow') this.#stats.redirects++
       this.#retry(batch)
@@ -319,15 +385,19 @@ export class Router {
   #answer(batch: AnyBatch, reply: RangeReply): void {
     if (batch.kind === 'read' && reply.kind === 'values') {
       if (reply.values.length === batch.count) {
-        this.#onAnswered(this.#finish(batch))
+        this.#admission.onAnswered(this.#finish(batch))
         batch.answer(reply.values)
       } else {
-        this.#onAnswered(batch.answer(reply.values))
+        this.#admission.onAnswered(batch.answer(reply.values))
         this.#retry(batch)
       }
     } else if (batch.kind === 'write' && reply.kind === 'written') {
-      this.#onAnswered(this.#finish(batch))
-      batch.answer(reply.versions)
+      this.#admission.onAnswered(this.#finish(batch))
+      batch.answerOutcomes(reply.outcomes, (outcome) => outcomeError(outcome, batch))
+    } else if (batch.kind === 'timestamps' && reply.kind === 'timestamps') {
+      this.#finish(batch)
+      this.#asking--
+      batch.answer([reply])
     } else if (batch.kind === 'scan' && reply.kind === 'scanned') {
       this.#finish(batch)
       batch.answer([{ kind: 'page', span: batch.span, page: reply }])
@@ -345,14 +415,33 @@ export class Router {
   #reroute(batch: AnyBatch): void {
     this.#finish(batch)
     if (batch instanceof WriteBatch) {
-      batch.takeOperations((command, deadlineMs, done) => {
-        if (command.kind === 'put') this.#put(command.key, command.value, deadlineMs, done)
-        else this.#delete(command.key, deadlineMs, done)
-      })
+      if (batch.mayBeProposed) this.#rerouteDoubted(batch)
+      else batch.takeOperations((command, deadlineMs, done) => this.#rewrite(command, deadlineMs, done))
     } else if (batch instanceof ReadBatch) {
       batch.takeOperations((key, deadlineMs, done) => this.#get(key, deadlineMs, done))
+    } else if (batch.kind === 'timestamps') {
+      batch.takeOperations((prepare, deadlineMs, done) => this.#askTimestamps(prepare, deadlineMs, done))
     } else {
       batch.answer(['moved'])
+    }
+  }
+
+  /** What may have been proposed shares no batch with what was not. */
+  #rerouteDoubted(doubted: WriteBatch): void {
+    const batches = new Map<Route, WriteBatch>()
+    doubted.takeOperations((command, deadlineMs, done) => {
+      const route = this.#routeOf(command.key)
+      const known = batches.get(route)
+      const batch = known ?? this.#track(route.openWrites(++this.#sequence))
+      if (known === undefined) {
+        batch.mayBeProposed = true
+        batches.set(route, batch)
+      }
+      this.#addTo(batch, command, deadlineMs, done)
+    })
+    for (const route of batches.keys()) {
+      route.closeWrites()
+      this.#wake(route)
     }
   }
 
@@ -366,30 +455,22 @@ export class Router {
     return batch.live
   }
 
-  #failUnknown(batch: AnyBatch): void {
-    const failed = this.#finish(batch)
-    this.#stats.outcomeUnknown += failed
-    this.#onAnswered(failed)
-    batch.fail(unknownOutcome(batch.route, batch.node))
+  /** Scans alone read at a snapshot. */
+  #failExpired(batch: AnyBatch): void {
+    this.#finish(batch)
+    batch.fail(snapshotExpired())
   }
 
   /** Answers what is due, without changing where the batch stands; true when nothing is left of it and it is finished. */
   #failDue(batch: AnyBatch, nowMs: number): boolean {
-    const isUnknown = batch.state === 'in-flight' && batch.kind === 'write'
+    const isUnknown = batch.kind === 'write' && (batch.state === 'in-flight' || batch.mayBeProposed)
     const error = isUnknown ? unknownOutcome(batch.route, batch.node) : unavailable(batch.route)
     const failed = batch.fail(error, nowMs)
     this.#stats[isUnknown ? 'outcomeUnknown' : 'unavailable'] += failed
     if (batch.live === 0) this.#finish(batch)
-    if (batch.kind !== 'scan') this.#onAnswered(failed)
+    if (batch.kind === 'timestamps') this.#asking -= failed
+    else if (batch.kind !== 'scan') this.#admission.onAnswered(failed)
     return batch.live === 0
-  }
-
-  #onAnswered(operations: number): void {
-    this.#stats.operationsWaiting -= operations
-    if (this.#stats.operationsWaiting > 0 || this.#onDrained.length === 0) return
-    const waiters = this.#onDrained
-    this.#onDrained = []
-    for (const resolve of waiters) resolve()
   }
 
   #scheduleSweep(): void {
@@ -405,7 +486,7 @@ export class Router {
     }
     this.#isMissingTold = false
     if (!this.#table.homeless.isEmpty) this.#onMissing(this.#missingKey)
-    if (this.#stats.operationsWaiting > 0 && this.#sweep === undefined) this.#scheduleSweep()
+    if (this.#stats.operationsWaiting + this.#asking > 0 && this.#sweep === undefined) this.#scheduleSweep()
   }
 
   #expire(batch: AnyBatch, nowMs: number): void {
@@ -422,12 +503,12 @@ export class Router {
   }
 
   /**
-   * The leader has been silent for long: others are asked who leads. Reads are sent again. Writes must not be; scans,
-   * which may just be long, would add to the load: both are waited for.
+   * The leader has been silent for long: others are asked who leads, and what waits is sent again; except for scans, which
+   * may just be long, and would add to the load.
    */
   #suspect(batch: AnyBatch): void {
     const { route } = batch
-    if (batch.kind === 'read') this.#onOutcome(batch, LOST)
+    if (batch.kind !== 'scan') this.#onOutcome(batch, LOST)
     else if (batch.tenure === route.leader.tenure) {
       route.lastTrouble = `node ${batch.node}: silent`
       route.leader.onEnded(ROTATE, batch.node, batch.tenure)
@@ -441,9 +522,3 @@ const NOT_SENT = { kind: 'not-sent' } as const
 const KEEP = { kind: 'keep' } as const
 const STAY = { kind: 'stay' } as const
 const ROTATE = { kind: 'rotate' } as const
-
-function clip(span: PageSpan, within: Descriptor): PageSpan {
-  const start = span.start > within.start ? span.start : within.start
-  const end = within.end === null || (span.end !== null && span.end < within.end) ? span.end : within.end
-  return { ...span, start, end }
-}

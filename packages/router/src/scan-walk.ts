@@ -1,13 +1,12 @@
-import { CordilleraError, type Key } from '@cordillera/base'
+import { CordilleraError, type Key, type Version } from '@cordillera/base'
+import type { Descriptor } from '@cordillera/ranges'
 import type { ScannedEntry } from '@cordillera/wire'
 import type { Done, PageResult, PageSpan } from './pending-batch.js'
 
 /**
- * Walks a span over its ranges, in order, one page at a time, and puts the pages together.
+ * Walks a span over its ranges, in order, one page at a time, and puts the pages together, all at one timestamp.
  *
- * Every page is linearizable on its own. The whole is not one snapshot: a write that happens while the scan walks may be
- * seen in a later range although an earlier write in an earlier range was not. `limit` and `bytesMax` hold for the
- * whole, and `more` is exact: when they end the scan at a range's border, the next ranges are asked for one key more.
+ * `limit` and `bytesMax` hold for the whole, and `more` is exact: when they end the scan at a range's border, the next ranges are asked for one key more.
  */
 export interface ScanPlan {
   /** Inclusive. */
@@ -22,9 +21,13 @@ export interface ScanPlan {
   readonly bytesMax: number
   /** False: values come back empty. */
   readonly values: boolean
+  /** The snapshot to read at; 0 for a new one. */
+  readonly at: Version
 }
 
 export interface ScanResult {
+  /** The snapshot that was read. */
+  readonly at: Version
   readonly entries: ScannedEntry[]
   /** Whether the span holds entries beyond the last one. */
   readonly more: boolean
@@ -35,6 +38,8 @@ export type AskPage = (span: PageSpan, deadlineMs: number, done: Done<PageResult
 
 export interface ScanWalkOptions {
   readonly plan: ScanPlan
+  /** The snapshot, open. */
+  readonly at: Version
   readonly deadlineMs: number
   readonly askPage: AskPage
   /** Called once. */
@@ -61,7 +66,7 @@ export class ScanWalk {
   }
 
   #ask(): void {
-    const { plan, deadlineMs, askPage } = this.#options
+    const { plan, at, deadlineMs, askPage } = this.#options
     const span: PageSpan = {
       start: this.#start,
       end: this.#end,
@@ -69,6 +74,7 @@ export class ScanWalk {
       limit: this.#isFull ? 1 : plan.limit - this.#entries.length,
       bytesMax: this.#isFull ? 1 : plan.bytesMax - this.#bytes,
       values: plan.values && !this.#isFull,
+      at,
     }
     askPage(span, deadlineMs, (error, result) => {
       if (error !== undefined) this.#options.onEnd(error)
@@ -120,13 +126,21 @@ export class ScanWalk {
   }
 
   #finish(more: boolean): void {
-    this.#options.onEnd({ entries: this.#entries, more })
+    this.#options.onEnd({ at: this.#options.at, entries: this.#entries, more })
   }
+}
+
+/** The part of the span that lies in the range. */
+export function clip(span: PageSpan, within: Descriptor): PageSpan {
+  const start = span.start > within.start ? span.start : within.start
+  const end = within.end === null || (span.end !== null && span.end < within.end) ? span.end : within.end
+  return { ...span, start, end }
 }
 
 /** Throws `BAD_REQUEST` for a plan that means nothing. */
 export function checkScanPlan(plan: ScanPlan): void {
   if (!Number.isSafeInteger(plan.limit) || plan.limit < 1) throw badRequest('limit must be a whole number from 1')
+  if (!Number.isSafeInteger(plan.at) || plan.at < 0) throw badRequest('a snapshot is named by its timestamp')
   if (!(plan.bytesMax >= 1)) throw badRequest('bytesMax must be at least 1')
 }
 

@@ -92,6 +92,7 @@ export type RangesQuery = Static<typeof RangesQuery>
 
 export const ScanQuery = Type.Object(
   {
+    keyspace: Type.Optional(Type.String()),
     prefix: Type.Optional(Type.String()),
     start: Type.Optional(Type.String()),
     end: Type.Optional(Type.String()),

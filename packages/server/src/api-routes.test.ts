@@ -137,7 +137,6 @@ describe('GET /v1/kv', () => {
     ['?limit=', 'BAD_REQUEST'],
     ['?reverse=yes', 'BAD_REQUEST'],
     ['?nonsense=1', 'BAD_REQUEST'],
-    ['?keyspace=orders', 'BAD_REQUEST'],
     ['?__proto__=1', 'BAD_REQUEST'],
     ['?prefix=a&prefix=b', 'BAD_REQUEST'],
     ['?prefix=%zz', 'BAD_ENCODING'],

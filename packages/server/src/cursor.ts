@@ -1,17 +1,20 @@
 import { Buffer } from 'node:buffer'
 import { crc32 } from 'node:zlib'
-import { ByteReader, ByteWriter, CordilleraError, type Key } from '@cordillera/base'
-import { KEY_BYTES_MAX } from '@cordillera/ranges'
+import { assert, ByteReader, ByteWriter, CordilleraError, type Key, type Version } from '@cordillera/base'
+import { isKeyspaceName, KEY_BYTES_MAX, KEYSPACE_NAME_BYTES_MAX } from '@cordillera/ranges'
 import type { Encoding } from './key-codec.js'
 
 /**
  * Where a scan goes on: opaque to clients, base64url, complete in itself, so that any node can continue it.
  *
- * It holds the span that is left (within its keyspace, so that it cannot name anything beyond), the direction and the
- * flags of the first request. A checksum tells a damaged cursor from a real one; it is not a secret, and a forged one
- * can say nothing that a plain request could not.
+ * It holds the snapshot, the keyspace, the span that is left (within the keyspace, so that it cannot name anything
+ * beyond), the direction and the flags of the first request. A checksum tells a damaged cursor from a real one; it is not
+ * a secret, and all that a forged one can say beyond a plain request is another snapshot, which the router checks.
  */
 export interface ScanState {
+  readonly keyspace: string
+  /** The snapshot that every page sees; 0 before the first page, and never in a cursor. */
+  readonly at: Version
   /** Inclusive; without the keyspace's prefix. */
   readonly start: Key
   /** Exclusive; null is the end of the keyspace. */
@@ -22,7 +25,7 @@ export interface ScanState {
   readonly encoding: Encoding
 }
 
-const FORMAT = 1
+const FORMAT = 2
 const ENCODINGS: readonly Encoding[] = ['text', 'hex', 'base64url']
 const REVERSE = 1
 const VALUES = 2
@@ -31,10 +34,13 @@ const BOUNDED = 4
 const BOUND_BYTES_MAX = KEY_BYTES_MAX + 1
 const LIMIT_MAX = 10_000
 
+/** Of a scan that has read a page. */
 export function encodeCursor(state: ScanState): string {
+  assert(state.at > 0, 'a cursor continues a snapshot')
   const writer = new ByteWriter(64)
   const flags = (state.reverse ? REVERSE : 0) | (state.values ? VALUES : 0) | (state.end === null ? 0 : BOUNDED)
-  writer.u8(FORMAT).u8(flags).u8(ENCODINGS.indexOf(state.encoding)).varint(state.limit).key(state.start)
+  writer.u8(FORMAT).u8(flags).u8(ENCODINGS.indexOf(state.encoding)).varint(state.limit).varint(state.at)
+  writer.key(state.keyspace).key(state.start)
   if (state.end !== null) writer.key(state.end)
   writer.u32(checksum(writer.view()))
   return writer.view().toString('base64url')
@@ -59,12 +65,16 @@ function readState(reader: ByteReader): ScanState {
   const flags = reader.u8()
   const encoding = ENCODINGS[reader.u8()]
   const limit = reader.varint()
+  const at = reader.varint()
+  const keyspace = reader.key(KEYSPACE_NAME_BYTES_MAX)
   const start = reader.key(BOUND_BYTES_MAX)
   const end = (flags & BOUNDED) === 0 ? null : reader.key(BOUND_BYTES_MAX)
   reader.end()
   const known = format === FORMAT && flags <= (REVERSE | VALUES | BOUNDED) && encoding !== undefined
-  if (!known || limit < 1 || limit > LIMIT_MAX) throw invalid()
-  return { start, end, reverse: (flags & REVERSE) !== 0, values: (flags & VALUES) !== 0, limit, encoding }
+  if (!known || limit < 1 || limit > LIMIT_MAX || at === 0 || !isKeyspaceName(keyspace)) throw invalid()
+  const reverse = (flags & REVERSE) !== 0
+  const values = (flags & VALUES) !== 0
+  return { keyspace, at, start, end, reverse, values, limit, encoding }
 }
 
 function checksum(bytes: Uint8Array): number {

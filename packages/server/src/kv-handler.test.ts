@@ -113,7 +113,6 @@ describe('bad input', () => {
     ['PUT', '/v1/kv/a?encoding=utf8', 400, 'BAD_REQUEST'],
     ['PUT', '/v1/kv/a?%zz=1', 400, 'BAD_ENCODING'],
     ['PUT', '/v1/kv/a?ttl=1', 400, 'BAD_REQUEST'],
-    ['PUT', '/v1/kv/a?keyspace=orders', 400, 'BAD_REQUEST'],
     ['PUT', '/v1/kv/a?__proto__=1', 400, 'BAD_REQUEST'],
     ['GET', '/v1/kv/a?timeoutMs=0', 400, 'BAD_REQUEST'],
     ['GET', '/v1/kv/a?timeoutMs=-5', 400, 'BAD_REQUEST'],
@@ -146,16 +145,11 @@ describe('bad input', () => {
     expect(served.node.data.size).toBe(0)
   })
 
-  it.each([
-    ['if-match', '"1"'],
-    ['if-none-match', '*'],
-    ['idempotency-key', 'abc'],
-    ['content-range', 'bytes 0-1/2'],
-  ])('a write with %s is refused, not ignored', async (header, value) => {
+  it('a part of a value is refused, not taken for the whole', async () => {
     for (const method of ['PUT', 'DELETE']) {
-      const answer = await served.send({ method, path: '/v1/kv/a', headers: { [header]: value } })
+      const answer = await served.send({ method, path: '/v1/kv/a', headers: { 'content-range': 'bytes 0-1/2' } })
       expect(answer.json()).toMatchObject({ status: 400, code: 'BAD_REQUEST' })
-      expect(answer.json().detail).toContain(header)
+      expect(answer.json().detail).toContain('content-range')
     }
     expect(served.node.data.size).toBe(0)
   })

@@ -1,35 +1,42 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { type Clock, CordilleraError, type Key, type Logger, type Version } from '@cordillera/base'
+import { type Clock, CordilleraError, type Key, type Logger, NO_BYTES, type Version } from '@cordillera/base'
 import { DEFAULT_KEYSPACE, keyspacePrefix } from '@cordillera/ranges'
+import { decideRead, guardOf, type ReadConditions, readConditionsOf, writeDemandOf } from './conditions.js'
+import { etagOf } from './entity-tags.js'
 import type { Gate } from './gate.js'
 import { decodeKeyPath, type Encoding } from './key-codec.js'
+import { keyspaceOf } from './keyspace-parameter.js'
 import { clientError, sendProblem } from './problem.js'
 import { parseQuery } from './query.js'
 import { announcesBody, discardBody, type RequestBodies } from './request-body.js'
 import type { RequestMeter } from './request-meter.js'
-import type { ServedValue } from './served-node.js'
+import type { ServedValue, WriteDone } from './served-node.js'
 
 /**
  * `/v1/kv/{key}`: the path that load takes, straight on `node:http`.
  *
  * A write is handed to the router only once its body is whole, and answered only when the router says so. Nothing the
- * client asked for is ignored: unknown parameters and conditions that are not supported are refused. There is no
- * promise, timer or URL object per request; the router keeps the deadline.
+ * client asked for is ignored: unknown parameters and conditions that cannot be kept are refused. There is no promise,
+ * timer or URL object per request, and nothing is paid for conditions and keyspaces by requests without them; the router
+ * keeps the deadline.
  */
 export const KV_PATH = '/v1/kv/'
 const ALLOWED_METHODS = 'GET, HEAD, PUT, DELETE'
 export const DEFAULT_TIMEOUT_MS = 5_000
 const TIMEOUT_MS_MAX = 60_000
 
-/** Headers that would change the meaning of a write, and so must not be overlooked. */
-const UNSUPPORTED_ON_WRITES = ['if-match', 'if-none-match', 'idempotency-key', 'content-range'] as const
-
 interface KvOptions {
+  /** What the keyspace's keys begin with. */
+  readonly prefix: Key
   readonly encoding: Encoding
   readonly timeoutMs: number
 }
 
-const PLAIN: KvOptions = { encoding: 'text', timeoutMs: DEFAULT_TIMEOUT_MS }
+const PLAIN: KvOptions = {
+  prefix: keyspacePrefix(DEFAULT_KEYSPACE),
+  encoding: 'text',
+  timeoutMs: DEFAULT_TIMEOUT_MS,
+}
 
 export interface KvHandlerPorts {
   readonly gate: Gate
@@ -45,7 +52,6 @@ export class KvHandler {
   readonly #clock: Clock
   readonly #meter: RequestMeter
   readonly #logger: Logger
-  readonly #prefix: Key = keyspacePrefix(DEFAULT_KEYSPACE)
 
   constructor(ports: KvHandlerPorts) {
     this.#gate = ports.gate
@@ -80,10 +86,12 @@ export class KvHandler {
 
   #get(req: IncomingMessage, res: ServerResponse, rawKey: string, query: string, startMs: number): void {
     const options = query === '' ? PLAIN : parseKvOptions(query)
-    const key = this.#prefix + decodeKeyPath(rawKey, options.encoding)
+    const key = options.prefix + decodeKeyPath(rawKey, options.encoding)
+    const conditions = readConditionsOf(req.headers)
     this.#gate.node().router.get(key, startMs + options.timeoutMs, (error, found) => {
       if (error !== undefined) this.#refuse(req, res, error, startMs)
       else if (found === undefined) this.#refuse(req, res, new CordilleraError('KEY_NOT_FOUND'), startMs)
+      else if (conditions !== undefined) this.#answerIf(conditions, req, res, found, startMs)
       else this.#answerValue(req, res, found, startMs)
     })
   }
@@ -97,8 +105,9 @@ export class KvHandler {
     expectsContinue: boolean,
   ): void {
     const options = query === '' ? PLAIN : parseKvOptions(query)
-    const key = this.#prefix + decodeKeyPath(rawKey, options.encoding)
-    refuseConditions(req)
+    const key = options.prefix + decodeKeyPath(rawKey, options.encoding)
+    refuseParts(req)
+    const demand = writeDemandOf(req.headers)
     const tooLarge = this.#bodies.tooLarge(req)
     if (tooLarge !== undefined) throw tooLarge
     this.#gate.node()
@@ -109,10 +118,9 @@ export class KvHandler {
         return
       }
       try {
-        this.#gate.node().router.put(key, body, this.#clock.now() + options.timeoutMs, (error, version) => {
-          if (error !== undefined) this.#refuse(req, res, error, startMs)
-          else this.#answerWritten(req, res, version, startMs)
-        })
+        const guard = demand === undefined ? undefined : guardOf(demand, 'PUT', key, body)
+        const deadlineMs = this.#clock.now() + options.timeoutMs
+        this.#gate.node().router.put(key, body, deadlineMs, this.#written(req, res, startMs), guard)
       } catch (error) {
         this.#refuse(req, res, error, startMs)
       }
@@ -121,21 +129,54 @@ export class KvHandler {
 
   #delete(req: IncomingMessage, res: ServerResponse, rawKey: string, query: string, startMs: number): void {
     const options = query === '' ? PLAIN : parseKvOptions(query)
-    const key = this.#prefix + decodeKeyPath(rawKey, options.encoding)
-    refuseConditions(req)
-    this.#gate.node().router.delete(key, startMs + options.timeoutMs, (error, version) => {
-      if (error !== undefined) this.#refuse(req, res, error, startMs)
-      else this.#answerWritten(req, res, version, startMs)
-    })
+    const key = options.prefix + decodeKeyPath(rawKey, options.encoding)
+    refuseParts(req)
+    const demand = writeDemandOf(req.headers)
+    const guard = demand === undefined ? undefined : guardOf(demand, 'DELETE', key, NO_BYTES)
+    this.#gate.node().router.delete(key, startMs + options.timeoutMs, this.#written(req, res, startMs), guard)
   }
 
-  #answerWritten(req: IncomingMessage, res: ServerResponse, version: Version, startMs: number): void {
+  #written(req: IncomingMessage, res: ServerResponse, startMs: number): WriteDone {
+    return (error, version) => {
+      if (error !== undefined) this.#refuse(req, res, error, startMs)
+      else this.#answerVersion(204, req, res, version, startMs)
+    }
+  }
+
+  /** An answer without a body: written, or unchanged. */
+  #answerVersion(
+    status: 204 | 304,
+    req: IncomingMessage,
+    res: ServerResponse,
+    version: Version,
+    startMs: number,
+  ): void {
     if (!res.destroyed) {
       if (this.#gate.closing) res.shouldKeepAlive = false
-      res.writeHead(204, ['ETag', etag(version)])
+      res.writeHead(status, ['ETag', etagOf(version)])
       res.end()
     }
-    this.#meter.record(req.method, 204, this.#clock.now() - startMs)
+    this.#meter.record(req.method, status, this.#clock.now() - startMs)
+  }
+
+  #answerIf(
+    conditions: ReadConditions,
+    req: IncomingMessage,
+    res: ServerResponse,
+    found: ServedValue,
+    startMs: number,
+  ): void {
+    switch (decideRead(conditions, found.version)) {
+      case 200:
+        this.#answerValue(req, res, found, startMs)
+        break
+      case 304:
+        this.#answerVersion(304, req, res, found.version, startMs)
+        break
+      case 412:
+        this.#refuse(req, res, versionMismatch(found.version), startMs)
+        break
+    }
   }
 
   #answerValue(req: IncomingMessage, res: ServerResponse, found: ServedValue, startMs: number): void {
@@ -147,7 +188,7 @@ export class KvHandler {
         'Content-Length',
         String(found.value.length),
         'ETag',
-        etag(found.version),
+        etagOf(found.version),
       ])
       if (req.method === 'HEAD') res.end()
       else res.end(found.value)
@@ -160,27 +201,37 @@ export class KvHandler {
     // node:http closes by itself behind an answer that came instead of "100 Continue".
     if (this.#gate.closing) res.shouldKeepAlive = false
     else if (!req.complete && announcesBody(req) && req.listenerCount('data') === 0) discardBody(req)
-    sendProblem(res, error, error.code === 'METHOD_NOT_ALLOWED' ? ['Allow', ALLOWED_METHODS] : [])
+    sendProblem(res, error, refusalHeaders(error))
     this.#meter.record(req.method, res.statusCode, this.#clock.now() - startMs)
   }
 }
 
-function etag(version: Version): string {
-  return `"${version}"`
+function versionMismatch(version: Version): CordilleraError {
+  return new CordilleraError('VERSION_MISMATCH', { detail: `the key has version ${version}`, details: { version } })
+}
+
+/** What belongs to the code, as a flat list. A mismatch brings the present version, if there is one. */
+function refusalHeaders(error: CordilleraError): string[] {
+  if (error.code === 'METHOD_NOT_ALLOWED') return ['Allow', ALLOWED_METHODS]
+  const version = error.code === 'VERSION_MISMATCH' ? error.details?.version : undefined
+  return typeof version === 'number' && version > 0 ? ['ETag', etagOf(version)] : []
 }
 
 function parseKvOptions(query: string): KvOptions {
   const parameters = parseQuery(query)
-  let { encoding, timeoutMs } = PLAIN
+  let { prefix, encoding, timeoutMs } = PLAIN
   for (const name in parameters) {
     const value = parameters[name]!
     if (name === 'encoding') encoding = parseEncoding(value)
     else if (name === 'timeoutMs') timeoutMs = parseTimeout(value)
+    else if (name === 'keyspace') prefix = keyspacePrefix(keyspaceOf(value))
     else {
-      throw new CordilleraError('BAD_REQUEST', { detail: `unknown parameter ${name}; a key takes encoding, timeoutMs` })
+      throw new CordilleraError('BAD_REQUEST', {
+        detail: `unknown parameter ${name}; a key takes keyspace, encoding, timeoutMs`,
+      })
     }
   }
-  return { encoding, timeoutMs }
+  return { prefix, encoding, timeoutMs }
 }
 
 function parseEncoding(value: string): Encoding {
@@ -194,12 +245,8 @@ function parseTimeout(value: string): number {
   throw new CordilleraError('BAD_REQUEST', { detail: `timeoutMs is a whole number from 1 to ${TIMEOUT_MS_MAX}` })
 }
 
-function refuseConditions(req: IncomingMessage): void {
-  for (const header of UNSUPPORTED_ON_WRITES) {
-    if (req.headers[header] !== undefined) {
-      throw new CordilleraError('BAD_REQUEST', {
-        detail: `the header ${header} is not supported yet; nothing was written`,
-      })
-    }
-  }
+/** A write of a part of a value must not be taken for one of the whole (RFC 9110, 14.4). */
+function refuseParts(req: IncomingMessage): void {
+  if (req.headers['content-range'] === undefined) return
+  throw new CordilleraError('BAD_REQUEST', { detail: 'content-range: a value is written whole; nothing was written' })
 }

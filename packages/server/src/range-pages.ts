@@ -1,8 +1,9 @@
 import { Buffer } from 'node:buffer'
 import { CordilleraError } from '@cordillera/base'
-import { DEFAULT_KEYSPACE, isKeyspaceName, keyspacePrefix } from '@cordillera/ranges'
+import { DEFAULT_KEYSPACE, keyspacePrefix } from '@cordillera/ranges'
 import type { RangeInfo, RangesQuery } from './admin-schemas.js'
 import { decodeKey, encodeEntry } from './key-codec.js'
+import { keyspaceOf } from './keyspace-parameter.js'
 import type { ServedRangeFilter } from './served-node.js'
 
 /**
@@ -22,10 +23,8 @@ export interface RangesPage {
 }
 
 export function rangeFilterOf(query: RangesQuery): ServedRangeFilter {
-  const { key, node, keyspace, encoding } = query
-  if (keyspace !== undefined && !isKeyspaceName(keyspace)) {
-    throw new CordilleraError('BAD_REQUEST', { detail: 'a keyspace is named by letters, digits, dots, - and _' })
-  }
+  const { key, node, encoding } = query
+  const keyspace = query.keyspace === undefined ? undefined : keyspaceOf(query.keyspace)
   if (key === undefined && encoding !== undefined) {
     throw new CordilleraError('BAD_REQUEST', { detail: 'encoding says how key is spelled, and there is no key' })
   }

@@ -8,6 +8,8 @@ import { FakeNode } from './testing/fake-node.js'
 /** Pages joined together are the whole span, once each, in order; cursors survive and nothing else passes for one. */
 const key = fc.uint8Array({ maxLength: 6 }).map(keyFromBytes)
 const scanState: fc.Arbitrary<ScanState> = fc.record({
+  keyspace: fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
+  at: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
   start: key,
   end: fc.option(key),
   reverse: fc.boolean(),
@@ -61,24 +63,23 @@ describe('pages', () => {
         ),
         fc.boolean(),
         fc.integer({ min: 1, max: 7 }),
-        async (keys, span, reverse, limit) => {
+        fc.constantFrom('default', 'd', 'orders-2'),
+        async (keys, span, reverse, limit, keyspace) => {
           const node = new FakeNode()
-          for (const k of [
-            ...keys.map((k) => `default\x00${k}`),
-            'default',
-            'default\x01',
-            'defaulu\x00a',
-            '\x00sys',
-          ]) {
+          const others = [keyspace, `${keyspace}\x01`, `${keyspace}-\x00a`, `${keyspace}a\x00a`, 'c\x00a', '\x00sys']
+          for (const k of [...keys.map((k) => `${keyspace}\x00${k}`), ...others]) {
             node.data.set(k, { version: 1, value: new Uint8Array() })
           }
           const seen: string[] = []
-          let state = scanOf({ ...span, reverse, limit, encoding: 'hex' })
+          let state = scanOf({ ...span, reverse, limit, encoding: 'hex', keyspace })
           for (;;) {
             const answer = answerOf(state, await scanPage(node.router, state, 0))
             expect(answer.entries.length).toBeLessThanOrEqual(limit)
             seen.push(...answer.entries.map((entry) => entry.key))
             if (answer.cursor === undefined) break
+            // Pages to come see none of this.
+            node.data.clear()
+            node.data.set(`${keyspace}\x00${String.fromCharCode(limit)}`, { version: 2, value: new Uint8Array() })
             state = scanOf({ cursor: answer.cursor })
           }
           const expected = keys.map(hex).filter((k) => {

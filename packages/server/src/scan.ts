@@ -1,27 +1,28 @@
-import { CordilleraError, type Key, prefixEnd } from '@cordillera/base'
+import { assert, CordilleraError, type Key, prefixEnd } from '@cordillera/base'
 import { DEFAULT_KEYSPACE, keyspaceSpan } from '@cordillera/ranges'
 import type { ScanAnswer, ScanQuery } from './admin-schemas.js'
 import { decodeCursor, encodeCursor, type ScanState } from './cursor.js'
 import { decodeKey, type EncodedEntry, type Encoding, encodeEntry } from './key-codec.js'
+import { keyspaceOf } from './keyspace-parameter.js'
 import type { ScannedEntry, ScannedPage, ServedRouter } from './served-node.js'
 
 /**
- * Scans of a keyspace, a page at a time. A page ends at its limit or when it holds {@link PAGE_BYTES_MAX}; it carries a
- * cursor exactly when there may be more, so a client follows cursors until there is none.
+ * Scans of a keyspace, a page at a time, all of them at the first one's snapshot. A page ends at its limit or when it
+ * holds {@link PAGE_BYTES_MAX}; it carries a cursor exactly when there may be more, so a client follows cursors until
+ * there is none.
  */
 const LIMIT_DEFAULT = 1_000
 
 /** Keys and values in one page: what a node holds in memory for one scan, and a fraction of a peer frame. */
 export const PAGE_BYTES_MAX = 8 << 20
 
-const keyspace = keyspaceSpan(DEFAULT_KEYSPACE)
-const prefixLength = keyspace.start.length
-
 /** What a checked query asks for. Throws coded errors for combinations that have no meaning. */
 export function scanOf(query: ScanQuery): ScanState {
   if (query.cursor !== undefined) return continued(query, query.cursor)
   const encoding: Encoding = query.encoding ?? 'text'
   const options = {
+    keyspace: query.keyspace === undefined ? DEFAULT_KEYSPACE : keyspaceOf(query.keyspace),
+    at: 0,
     reverse: query.reverse ?? false,
     values: query.values ?? true,
     limit: query.limit ?? LIMIT_DEFAULT,
@@ -43,7 +44,8 @@ export function scanOf(query: ScanQuery): ScanState {
 
 /** One page. The promise rejects as the router does. */
 export async function scanPage(router: ServedRouter, scan: ScanState, deadlineMs: number): Promise<ScannedPage> {
-  if (scan.end !== null && scan.start >= scan.end) return { entries: [], more: false }
+  if (scan.end !== null && scan.start >= scan.end) return { entries: [], more: false, at: scan.at }
+  const keyspace = keyspaceSpan(scan.keyspace)
   return router.scan(
     {
       start: keyspace.start + scan.start,
@@ -52,17 +54,19 @@ export async function scanPage(router: ServedRouter, scan: ScanState, deadlineMs
       limit: scan.limit,
       values: scan.values,
       bytesMax: PAGE_BYTES_MAX,
+      at: scan.at,
     },
     deadlineMs,
   )
 }
 
-/** What is left of a scan after a page; undefined after the last one. */
+/** What is left of a scan after a page, at that page's snapshot; undefined after the last one. */
 export function restOf(scan: ScanState, page: ScannedPage): ScanState | undefined {
   const last = page.entries.at(-1)
   if (!page.more || last === undefined) return undefined
-  const key = userKey(last.key)
-  return scan.reverse ? { ...scan, end: key } : { ...scan, start: `${key}\x00` }
+  assert(scan.at === 0 || scan.at === page.at, 'a page is read at the snapshot that was asked for')
+  const key = userKey(scan, last.key)
+  return scan.reverse ? { ...scan, at: page.at, end: key } : { ...scan, at: page.at, start: `${key}\x00` }
 }
 
 export function answerOf(scan: ScanState, page: ScannedPage): ScanAnswer {
@@ -99,8 +103,10 @@ export async function* linesOf(
 /** Handed to the socket at once. */
 const LINES_CHARS = 64 * 1024
 
+const CURSOR_HOLDS = ['keyspace', 'prefix', 'start', 'end', 'reverse', 'values', 'encoding'] as const
+
 function continued(query: ScanQuery, cursor: string): ScanState {
-  for (const name of ['prefix', 'start', 'end', 'reverse', 'values', 'encoding'] as const) {
+  for (const name of CURSOR_HOLDS) {
     if (query[name] !== undefined) {
       throw new CordilleraError('BAD_REQUEST', { detail: `a cursor continues its own scan: leave out ${name}` })
     }
@@ -110,13 +116,13 @@ function continued(query: ScanQuery, cursor: string): ScanState {
 }
 
 function answerEntry(scan: ScanState, entry: ScannedEntry): EncodedEntry & { version: number } {
-  const encoded = encodeEntry(userKey(entry.key), scan.values ? entry.value : undefined, scan.encoding)
+  const encoded = encodeEntry(userKey(scan, entry.key), scan.values ? entry.value : undefined, scan.encoding)
   const { encoding, ...content } = encoded
   return encoding === undefined
     ? { ...content, version: entry.version }
     : { ...content, version: entry.version, encoding }
 }
 
-function userKey(key: Key): Key {
-  return key.slice(prefixLength)
+function userKey(scan: ScanState, key: Key): Key {
+  return key.slice(scan.keyspace.length + 1)
 }

@@ -1,4 +1,5 @@
 import type { CordilleraError, Key, NodeId, Version } from '@cordillera/base'
+import type { WriteGuard } from '@cordillera/ranges'
 import type { ClusterInfo, NodeInfo, RangeInfo } from './admin-schemas.js'
 
 /**
@@ -24,10 +25,14 @@ export interface ServedNode {
 
 /** Deadlines are times of the server's clock. Keys carry their keyspace's prefix. */
 export interface ServedRouter {
-  /** The value is the router's own from now on. `done` without an error: durable on a quorum, with this version. */
-  put(key: Key, value: Uint8Array, deadlineMs: number, done: WriteDone): void
-  delete(key: Key, deadlineMs: number, done: WriteDone): void
+  /**
+   * The value is the router's own from now on. `done` without an error: durable on a quorum, with this version. A guard
+   * that does not hold is VERSION_MISMATCH, its details `{version}`: the newest one, 0 when there is no such key.
+   */
+  put(key: Key, value: Uint8Array, deadlineMs: number, done: WriteDone, guard?: WriteGuard): void
+  delete(key: Key, deadlineMs: number, done: WriteDone, guard?: WriteGuard): void
   get(key: Key, deadlineMs: number, done: ReadDone): void
+  /** Rejects with SNAPSHOT_EXPIRED when versions that the snapshot needs may be gone. */
   scan(request: ScanPage, deadlineMs: number): Promise<ScannedPage>
 }
 
@@ -50,12 +55,19 @@ export interface ScanPage {
   readonly values: boolean
   /** Keys and values of a page, except that there is always at least one entry. */
   readonly bytesMax: number
+  /**
+   * The snapshot: entries as they were at this timestamp; 0 lets the router choose one, now. It comes back from clients,
+   * so it may be any version, also one that the oracle has not given out; the router refuses that one.
+   */
+  readonly at: Version
 }
 
 export interface ScannedPage {
   readonly entries: readonly ScannedEntry[]
   /** Whether the span goes on behind the last entry. */
   readonly more: boolean
+  /** The snapshot that was read, never 0. */
+  readonly at: Version
 }
 
 export interface ScannedEntry extends ServedValue {

@@ -11,13 +11,16 @@ export interface Operation {
   readonly kind: 'put' | 'delete' | 'get'
   /** What was written or read; null is "no value", for a delete always. The empty string is a value. */
   readonly value: string | null
+  /** A put that took effect only because this was the value before it; null is "no value". Undefined: unconditional. */
+  readonly expected?: string | null | undefined
   readonly invokedAt: number
   readonly returnedAt: number
 }
 
 export function describeOperation(operation: Operation): string {
-  const { client, kind, value, invokedAt, returnedAt } = operation
+  const { client, kind, value, expected, invokedAt, returnedAt } = operation
   const shown = value === null ? 'nothing' : JSON.stringify(value)
-  const what = kind === 'get' ? `get=${shown}` : kind === 'put' ? `put ${shown}` : 'delete'
-  return `client ${client} ${what} [${invokedAt}, ${Number.isFinite(returnedAt) ? returnedAt : 'unknown'}]`
+  const what = kind === 'get' ? `get=${shown}` : kind === 'delete' ? 'delete' : `put ${shown}`
+  const condition = expected === undefined ? '' : ` if ${expected === null ? 'nothing' : JSON.stringify(expected)}`
+  return `client ${client} ${what}${condition} [${invokedAt}, ${Number.isFinite(returnedAt) ? returnedAt : 'unknown'}]`
 }

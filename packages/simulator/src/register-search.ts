@@ -6,14 +6,17 @@ import { describeOperation, type Operation } from './operation.js'
  *
  * Exact shortcuts keep it near linear on real histories: a read that fits now is placed now; a value that is still to
  * be read and will not be written again is not overwritten; writes of one value are placed in the order of their
- * returns, unknown ones in that of their invocations; values nobody will read are all the same. A write of unknown outcome that alone can explain a read did happen, before that read returned; one
- * whose value was never read need not have happened.
+ * returns, unknown ones in that of their invocations; values nobody will read are all the same. A write of unknown
+ * outcome that alone can explain a read did happen, before that read returned; one whose value was never read need not
+ * have happened. A conditional write reads one value and writes another at the same moment.
  */
 
 interface Known {
   readonly operation: Operation
   readonly isRead: boolean
   readonly value: number
+  /** A write that must find this value; it counts among those who still read it. */
+  readonly expected: number | undefined
   readonly invokedAt: number
   readonly returnedAt: number
 }
@@ -64,7 +67,10 @@ export class RegisterSearch {
     this.#placed = new Uint8Array(known.length)
     this.#readsLeft = this.#values.map(() => 0)
     this.#writesLeft = this.#values.map(() => 0)
-    for (const { isRead, value } of known) (isRead ? this.#readsLeft : this.#writesLeft)[value]!++
+    for (const { isRead, value, expected } of known) {
+      ;(isRead ? this.#readsLeft : this.#writesLeft)[value]!++
+      if (expected !== undefined) this.#readsLeft[expected]!++
+    }
     for (const [value, invocations] of unknown) this.#writesLeft[value]! += invocations.length
   }
 
@@ -96,12 +102,12 @@ export class RegisterSearch {
     }
     const writesOf = new Map<number, number>()
     const readBy = new Map<number, number>()
-    for (const { kind, value, returnedAt } of operations) {
+    for (const { kind, value, expected, returnedAt } of operations) {
       const number = numberOf(kind === 'delete' ? null : value)
       if (kind !== 'get') writesOf.set(number, (writesOf.get(number) ?? 0) + 1)
-      else if (Number.isFinite(returnedAt)) {
-        readBy.set(number, Math.min(readBy.get(number) ?? Number.POSITIVE_INFINITY, returnedAt))
-      }
+      const read = kind === 'get' ? number : expected === undefined ? undefined : numberOf(expected)
+      if (read === undefined || !Number.isFinite(returnedAt)) continue
+      readBy.set(read, Math.min(readBy.get(read) ?? Number.POSITIVE_INFINITY, returnedAt))
     }
     const known: Known[] = []
     const unknown = new Map<number, number[]>()
@@ -118,7 +124,8 @@ export class RegisterSearch {
         }
         returnedAt = readAt
       }
-      known.push({ operation, isRead, value, invokedAt, returnedAt })
+      const expected = operation.expected === undefined ? undefined : numberOf(operation.expected)
+      known.push({ operation, isRead, value, expected, invokedAt, returnedAt })
     }
     known.sort((a, b) => a.invokedAt - b.invokedAt)
     for (const invocations of unknown.values()) invocations.sort((a, b) => a - b)
@@ -129,8 +136,11 @@ export class RegisterSearch {
   #step(choice: Choice | undefined): Step {
     const [previousValue, lowBefore] = [this.#value, this.#low]
     if (choice !== undefined) {
-      if (choice.kind === 'known') this.#place(choice.at)
-      else this.#unknownUsed.set(choice.value, (this.#unknownUsed.get(choice.value) ?? 0) + 1)
+      if (choice.kind === 'known') {
+        this.#place(choice.at)
+        const { expected } = this.#known[choice.at]!
+        if (expected !== undefined) this.#readsLeft[expected]!--
+      } else this.#unknownUsed.set(choice.value, (this.#unknownUsed.get(choice.value) ?? 0) + 1)
       this.#writesLeft[choice.value]!--
       this.#value = choice.value
     }
@@ -153,6 +163,8 @@ export class RegisterSearch {
       else {
         this.#placed[write.at] = 0
         this.#placedCount--
+        const { expected } = this.#known[write.at]!
+        if (expected !== undefined) this.#readsLeft[expected]!++
       }
     }
     this.#value = step.previousValue
@@ -198,21 +210,23 @@ export class RegisterSearch {
 
   #choices(): Choice[] {
     const isDead = this.#readsLeft[this.#value] === 0
-    if (!isDead && this.#writesLeft[this.#value] === 0) return []
+    const open = this.#open()
+    const conditional = open.filter((at) => this.#known[at]!.expected === this.#value).map((at) => this.#choose(at))
+    if (!isDead && this.#writesLeft[this.#value] === 0) return conditional
     let firstReturn = Number.POSITIVE_INFINITY
     // Of writes of one value, or of values nobody will read, the one that returns first can always go first.
     const firstByValue = new Map<number, number>()
-    for (const at of this.#open()) {
-      const { isRead, value, returnedAt } = this.#known[at]!
+    for (const at of open) {
+      const { isRead, value, expected, returnedAt } = this.#known[at]!
       firstReturn = Math.min(firstReturn, returnedAt)
-      if (isRead) continue
+      if (isRead || expected !== undefined) continue
       const sort = this.#readsLeft[value] === 0 ? DEAD : value
       const former = firstByValue.get(sort)
       if (former === undefined || returnedAt < this.#known[former]!.returnedAt) firstByValue.set(sort, at)
     }
     const dead = firstByValue.get(DEAD)
     if (dead !== undefined && isDead) return [this.#choose(dead)]
-    const choices = Array.from(firstByValue.values(), (at) => this.#choose(at))
+    const choices = [...conditional, ...Array.from(firstByValue.values(), (at) => this.#choose(at))]
     for (const [value, invocations] of this.#unknown) {
       const invokedAt = invocations[this.#unknownUsed.get(value) ?? 0]
       if (invokedAt === undefined || invokedAt > firstReturn || this.#readsLeft[value] === 0) continue

@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer'
-import type { CordilleraError, Key, Random } from '@cordillera/base'
+import type { CordilleraError, Key, Random, Version } from '@cordillera/base'
 import type { CordilleraNode } from '@cordillera/node'
 import { keyspacePrefix } from '@cordillera/ranges'
 import type { Operation } from './operation.js'
@@ -7,11 +7,12 @@ import type { SimulatedCluster } from './simulated-cluster.js'
 import type { SimulatedNode } from './simulated-node.js'
 
 /**
- * Clients that put, delete and get, one operation at a time each, through the router of whichever node they like, and
+ * Clients that put, put on condition, delete and get, one operation at a time each, through the router of whichever node they like, and
  * write down what they saw.
  *
  * A write that failed with OUTCOME_UNKNOWN, or whose gateway died, is of unknown outcome; one that failed otherwise was
- * surely not applied and is left out, so that its value must never be read.
+ * surely not applied and is left out, so that its value must never be read. A condition that failed names a version: that
+ * is a read of what has it.
  */
 export interface WorkloadOptions {
   readonly clients: number
@@ -23,11 +24,28 @@ export interface WorkloadOptions {
 
 export const defaultWorkload: WorkloadOptions = { clients: 8, keys: 6, thinkMsMax: 60, timeoutMsMax: 2_000 }
 
+export type OperationKind = Operation['kind'] | 'put-if'
+
 interface Pending {
-  readonly kind: Operation['kind']
+  readonly kind: OperationKind
   readonly key: string
   readonly value: string | null
+  readonly condition: Seen | undefined
   readonly invokedAt: number
+}
+
+/** A version that a client came across, and what has it; 0 and null for "absent". */
+interface Seen {
+  readonly version: Version
+  readonly value: string | null
+}
+
+const NOTHING: Seen = { version: 0, value: null }
+
+/** How an operation ended: for a get what it read, else what the key is now, or was, when a condition failed. */
+interface End {
+  readonly outcome: string
+  readonly seen: Seen
 }
 
 export class Workload {
@@ -38,6 +56,16 @@ export class Workload {
   readonly #random: Random
   readonly #options: WorkloadOptions
   readonly #keys: readonly string[]
+  /** What was seen of each key last, by anyone. */
+  readonly #lastSeen = new Map<string, Seen>()
+  readonly #valueOf = new Map<Version, string>()
+  /** Conditions that failed against a version of which nothing was known yet. */
+  #unexplained: {
+    readonly client: number
+    readonly pending: Pending
+    readonly version: Version
+    readonly returnedAt: number
+  }[] = []
   #clients = 0
   #values = 0
   #stamp = 0
@@ -65,7 +93,7 @@ export class Workload {
   }
 
   /** One operation outside of the clients' loops, in the same history. Resolves with how it ended. */
-  operate(machine: SimulatedNode, kind: Operation['kind'], key: string, timeoutMs: number): Promise<string> {
+  operate(machine: SimulatedNode, kind: OperationKind, key: string, timeoutMs: number): Promise<string> {
     return new Promise((resolve) => this.#invoke(++this.#clients, machine, { kind, key, timeoutMs }, resolve))
   }
 
@@ -83,7 +111,8 @@ export class Workload {
       return
     }
     const machine = up[random.below(up.length)]!
-    const kind = (['put', 'put', 'put', 'delete', 'get', 'get', 'get', 'get', 'get'] as const)[random.below(9)]!
+    const kinds = ['put', 'put', 'put-if', 'put-if', 'delete', 'get', 'get', 'get', 'get', 'get'] as const
+    const kind = kinds[random.below(kinds.length)]!
     const key = this.#keys[random.below(this.#keys.length)]!
     const timeoutMs = 20 + random.below(this.#options.timeoutMsMax)
     this.#invoke(client, machine, { kind, key, timeoutMs }, (outcome) => {
@@ -96,7 +125,7 @@ export class Workload {
   #invoke(
     client: number,
     machine: SimulatedNode,
-    operation: { readonly kind: Operation['kind']; readonly key: string; readonly timeoutMs: number },
+    operation: { readonly kind: OperationKind; readonly key: string; readonly timeoutMs: number },
     onEnd: (outcome: string) => void,
   ): void {
     const { node } = machine
@@ -106,34 +135,62 @@ export class Workload {
     }
     const { kind, key, timeoutMs } = operation
     const { clock } = this.#cluster
-    const pending: Pending = { kind, key, value: kind === 'put' ? this.#nextValue() : null, invokedAt: this.#now() }
+    const pending: Pending = {
+      kind,
+      key,
+      value: kind === 'put' || kind === 'put-if' ? this.#nextValue() : null,
+      condition: kind === 'put-if' ? (this.#lastSeen.get(key) ?? NOTHING) : undefined,
+      invokedAt: this.#now(),
+    }
     this.#busy++
     let isOver = false
-    const end = (outcome: string, value: string | null): void => {
+    const end = (ended: End): void => {
       if (isOver) return
       isOver = true
       this.#busy--
-      this.#record(client, pending, outcome, value)
-      onEnd(outcome)
+      this.#record(client, pending, ended)
+      onEnd(ended.outcome)
     }
     // The router answers within a moment of the deadline; from a gateway that died nothing is ever heard.
     const watch = (): void => {
       if (isOver) return
       if (machine.runs(node)) clock.after(20, watch)
-      else end('lost', null)
+      else end({ outcome: 'lost', seen: NOTHING })
     }
     clock.after(20, watch)
-    send(node, pending, clock.now() + timeoutMs, (error, value) => end(error?.code ?? 'ok', value))
+    send(node, pending, clock.now() + timeoutMs, end)
   }
 
-  #record(client: number, pending: Pending, outcome: string, read: string | null): void {
-    const { kind, key, invokedAt } = pending
-    this.#cluster.trace.noteText(`${this.#cluster.clock.now()} ${client} ${kind} ${key} ${outcome} ${read}`)
+  #record(client: number, pending: Pending, { outcome, seen }: End): void {
+    const { kind, key, invokedAt, condition } = pending
+    const { version } = seen
+    this.#cluster.trace.noteText(
+      `${this.#cluster.clock.now()} ${client} ${kind} ${key} ${outcome} ${version} ${seen.value}`,
+    )
     this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1)
-    const value = kind === 'get' ? read : pending.value
-    if (outcome === 'ok') this.history.push({ client, key, kind, value, invokedAt, returnedAt: this.#now() })
-    else if (kind !== 'get' && (outcome === 'lost' || outcome === 'OUTCOME_UNKNOWN')) {
-      this.history.push({ client, key, kind, value, invokedAt, returnedAt: Number.POSITIVE_INFINITY })
+    const returnedAt = this.#now()
+    if (outcome === 'VERSION_MISMATCH') {
+      this.#unexplained.push({ client, pending, version, returnedAt })
+      return
+    }
+    const value = kind === 'get' ? seen.value : pending.value
+    const operation = { client, key, kind: kind === 'put-if' ? 'put' : kind, value, invokedAt } as const
+    const expected = condition?.value
+    if (outcome === 'ok') {
+      if (version !== 0 && value !== null) this.#valueOf.set(version, value)
+      this.#lastSeen.set(key, value === null ? NOTHING : { version, value })
+      this.history.push({ ...operation, expected, returnedAt })
+    } else if (kind !== 'get' && (outcome === 'lost' || outcome === 'OUTCOME_UNKNOWN')) {
+      this.history.push({ ...operation, expected, returnedAt: Number.POSITIVE_INFINITY })
+    }
+  }
+
+  /** When nothing is under way: what conditions failed against counts as read, as far as it is known. */
+  explain(): void {
+    for (const { client, pending, version, returnedAt } of this.#unexplained.splice(0)) {
+      const value = version === 0 ? null : this.#valueOf.get(version)
+      const { key, invokedAt } = pending
+      if (value !== undefined) this.history.push({ client, key, kind: 'get', value, invokedAt, returnedAt })
     }
   }
 
@@ -157,21 +214,23 @@ export function hexFraction(fraction: number): string {
     .padStart(4, '0')
 }
 
-function send(
-  node: CordilleraNode,
-  pending: Pending,
-  deadlineMs: number,
-  done: (error: CordilleraError | undefined, value: string | null) => void,
-): void {
+function send(node: CordilleraNode, pending: Pending, deadlineMs: number, onEnd: (end: End) => void): void {
   const key: Key = keyspacePrefix('default') + pending.key
   const { router } = node
-  if (pending.kind === 'put') {
-    router.put(key, Buffer.from(pending.value!), deadlineMs, (error) => done(error, pending.value))
-  } else if (pending.kind === 'delete') {
-    router.delete(key, deadlineMs, (error) => done(error, null))
+  const { value, condition } = pending
+  const onWritten = (error: CordilleraError | undefined, version: Version): void => {
+    const mismatched = error?.code === 'VERSION_MISMATCH' ? (error.details!.version as Version) : version
+    onEnd({ outcome: error?.code ?? 'ok', seen: { version: mismatched, value } })
+  }
+  if (pending.kind === 'delete') router.delete(key, deadlineMs, onWritten)
+  else if (pending.kind !== 'get') {
+    const guard = condition && { ifVersion: condition.version }
+    router.put(key, Buffer.from(value!), deadlineMs, onWritten, guard)
   } else {
     router.get(key, deadlineMs, (error, found) => {
-      done(error, found === undefined ? null : Buffer.from(found.value).toString())
+      const seen =
+        found === undefined ? NOTHING : { version: found.version, value: Buffer.from(found.value).toString() }
+      onEnd({ outcome: error?.code ?? 'ok', seen })
     })
   }
 }

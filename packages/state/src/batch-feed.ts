@@ -1,26 +1,42 @@
 import { Buffer } from 'node:buffer'
-import type { Clock, Key } from '@cordillera/base'
-import { type Span, STORED_VALUE_HEADER_BYTES, writeStoredValue } from '@cordillera/ranges'
+import type { Clock, Key, Version } from '@cordillera/base'
+import { type Span, STORED_VALUE_HEADER_BYTES, type VersionedValue, writeStoredValue } from '@cordillera/ranges'
 import { dataKey } from './engine-keys.js'
 import type { OverlaidValue } from './generation.js'
+import { type HistoryRecord, putHistory } from './history.js'
 import type { EngineBatch, StateEngine } from './state-engine.js'
 
 const SLICE_ENTRIES_MAX = 256
 const SLICE_BYTES_MAX = 256 << 10
 
+export interface Feed {
+  readonly values: ReadonlyMap<Key, OverlaidValue>
+  readonly clock: Clock
+  readonly safePoint: Version
+  /** The newest version that the engine holds. */
+  flushed(key: Key): VersionedValue | undefined
+}
+
 /**
- * Puts many entries into one batch without holding the event loop for longer than a slice of them takes: a few hundred
- * entries or a few hundred KiB, a turn in between. `values` must not change until it resolves.
+ * Puts a generation into one batch without holding the event loop for longer than a slice of it takes: a few hundred
+ * entries or a few hundred KiB, a turn in between. The newest version of each key replaces the engine's; what is
+ * superseded above the safe point goes to the history, the engine's own version included, which is looked up for that.
+ * Returns the number of history records. `values` must not change until it resolves.
  */
-export async function feedBatch(
-  batch: EngineBatch,
-  values: ReadonlyMap<Key, OverlaidValue>,
-  clock: Clock,
-): Promise<void> {
+export async function feedBatch(batch: EngineBatch, { values, clock, safePoint, flushed }: Feed): Promise<number> {
   let scratch = Buffer.allocUnsafeSlow(4096)
   let entries = 0
   let bytes = 0
-  for (const [key, { version, value }] of values) {
+  let history = 0
+  for (const [key, newest] of values) {
+    const { version, value } = newest
+    if (version > safePoint) {
+      for (const record of supersededBy(key, newest, safePoint, flushed)) {
+        putHistory(batch, record)
+        bytes += STORED_VALUE_HEADER_BYTES + record.value.length
+        history++
+      }
+    }
     if (value === undefined) {
       batch.delete(dataKey(key))
     } else {
@@ -33,6 +49,26 @@ export async function feedBatch(
     entries = 0
     bytes = 0
     await nextTurn(clock)
+  }
+  return history
+}
+
+/** What snapshots at or above the safe point may see of a key, apart from its newest version. */
+function* supersededBy(
+  key: Key,
+  newest: OverlaidValue,
+  safePoint: Version,
+  flushed: (key: Key) => VersionedValue | undefined,
+): Generator<HistoryRecord> {
+  let supersededAt = newest.version
+  let older = newest.older
+  while (supersededAt > safePoint) {
+    const version = older ?? flushed(key)
+    if (version === undefined) return
+    if (version.value !== undefined) yield { key, version: version.version, value: version.value, supersededAt }
+    if (older === undefined) return
+    supersededAt = older.version
+    older = older.older
   }
 }
 

@@ -1,6 +1,6 @@
 import { assert, type Key, type Version } from '@cordillera/base'
 import type { Descriptor, Span, Write } from '@cordillera/ranges'
-import { Generation, type OverlaidValue } from './generation.js'
+import { Generation, type OverlaidValue, versionAt } from './generation.js'
 import { Page, type PageLimits } from './page.js'
 import { lowerBound } from './sorted-runs.js'
 
@@ -30,7 +30,23 @@ export class Overlay {
   /** What is known of the key; undefined: only the engine knows. */
   get(key: Key): OverlaidValue | undefined {
     const newest = this.#active.values.get(key) ?? this.#frozen?.values.get(key)
-    if (newest !== undefined) return newest
+    return newest ?? this.flushed(key)
+  }
+
+  /**
+   * What is known of the key as a snapshot at `at`, not below the safe point, sees it: `engine` when only the engine's
+   * newest version, or its history, can tell; `history` when that newest version is known, and above `at`.
+   */
+  getAt(key: Key, at: Version): OverlaidValue | 'engine' | 'history' {
+    const unflushed = versionAt(this.#active.values.get(key), at) ?? versionAt(this.#frozen?.values.get(key), at)
+    if (unflushed !== undefined) return unflushed
+    const flushed = this.flushed(key)
+    if (flushed === undefined) return 'engine'
+    return flushed.version <= at ? flushed : 'history'
+  }
+
+  /** The newest version in the engine, as far as it is cached. */
+  flushed(key: Key): OverlaidValue | undefined {
     for (const generation of this.#clean) {
       const value = generation.values.get(key)
       if (value !== undefined) return value
@@ -38,8 +54,9 @@ export class Overlay {
     return undefined
   }
 
-  write(descriptor: Descriptor, writes: readonly Write[], version: Version): void {
-    this.#active.write(descriptor, writes, version)
+  /** See `Generation.write`. */
+  write(descriptor: Descriptor, writes: readonly Write[], safePoint: Version): void {
+    this.#active.write(descriptor, writes, safePoint)
   }
 
   /** Freezes what was written up to now and returns it. One cut at a time. */
@@ -69,10 +86,11 @@ export class Overlay {
   }
 
   /**
-   * The unflushed entries of a span as of now, in the direction's order, deletions included; at least as many as a
-   * page of these limits can take up, and the one behind it. The result does not change with later writes.
+   * The unflushed entries of a span as a snapshot at `at` sees them (0: the newest), in the direction's order, deletions
+   * included; at least as many as a page of these limits can take up, and the one behind it. The result does not change
+   * with later writes.
    */
-  collect(span: Span, reverse: boolean, limits: PageLimits): OverlaidEntry[] {
+  collect(span: Span, at: Version, reverse: boolean, limits: PageLimits): OverlaidEntry[] {
     const generations = this.#frozen === undefined ? [this.#active] : [this.#active, this.#frozen]
     const cursors = openCursors(generations, span)
     const page = new Page(limits)
@@ -80,7 +98,10 @@ export class Overlay {
     for (;;) {
       const key = takeNext(cursors, reverse)
       if (key === undefined) return collected
-      const { version, value } = this.#active.values.get(key) ?? this.#frozen!.values.get(key)!
+      const [active, frozen] = [this.#active.values.get(key), this.#frozen?.values.get(key)]
+      const seen = at === 0 ? (active ?? frozen) : (versionAt(active, at) ?? versionAt(frozen, at))
+      if (seen === undefined) continue
+      const { version, value } = seen
       collected.push({ key, version, value })
       if (value !== undefined && !page.tryAdd(key, version, value)) return collected
     }
@@ -95,8 +116,11 @@ export class Overlay {
   }
 }
 
-export interface OverlaidEntry extends OverlaidValue {
+export interface OverlaidEntry {
   readonly key: Key
+  readonly version: Version
+  /** Undefined: deleted. */
+  readonly value: Uint8Array | undefined
 }
 
 /** Every clean generation costs a point read that misses a look-up more. */

@@ -18,6 +18,7 @@ const record: fc.Arbitrary<ReplicaRecord> = fc.oneof(
     replicaId: id,
     appliedIndex: fc.nat(),
     appliedTerm: fc.nat(),
+    memoryChecksum: fc.nat(2 ** 32 - 1),
     descriptor: fc.record({
       rangeId: id,
       start: fc.constant('a'),
@@ -27,7 +28,7 @@ const record: fc.Arbitrary<ReplicaRecord> = fc.oneof(
     }),
   }),
 )
-const storeRecord = fc.record({ count: fc.nat(), digest: fc.nat() })
+const storeRecord = fc.record({ count: fc.nat(), digest: fc.nat(), safePoint: fc.maxSafeNat() })
 const damage = fc.record({ at: fc.nat(), flip: fc.integer({ min: 1, max: 255 }) })
 
 describe('records', () => {

@@ -7,6 +7,7 @@ import {
   type LogIndex,
   type ReplicaId,
   type Term,
+  type Version,
 } from '@cordillera/base'
 import { type Descriptor, readDescriptor, writeDescriptor } from '@cordillera/ranges'
 
@@ -14,12 +15,13 @@ import { type Descriptor, readDescriptor, writeDescriptor } from '@cordillera/ra
  * The byte layouts of what the store must be able to trust, each ended by a CRC-32 of its own, because the engine can
  * lose and alter data silently.
  *
- * A replica's record: `u8 format=1, u8 kind, varint replicaId`, then for kind 1 (live) `varint appliedIndex, varint
- * appliedTerm, descriptor`, for kind 2 (removed) nothing. The store's record: `u8 format=1, varint count, u32 digest`:
- * the number of replica records and the sum of their checksums, by which a missing or outdated one is noticed.
+ * A replica's record: `u8 format=2, u8 kind, varint replicaId`, then for kind 1 (live) `varint appliedIndex, varint
+ * appliedTerm, u32 memoryChecksum, descriptor`, for kind 2 (removed) nothing. The store's record: `u8 format=2, varint
+ * count, u32 digest, varint safePoint`: the number of replica records and the sum of their checksums, by which a missing
+ * or outdated one is noticed.
  * Decoders throw `CORRUPT` for everything else.
  */
-const FORMAT = 1
+const FORMAT = 2
 const LIVE = 1
 const REMOVED = 2
 const CHECKSUM_BYTES = 4
@@ -32,6 +34,8 @@ export interface LiveRecord {
   readonly appliedIndex: LogIndex
   readonly appliedTerm: Term
   readonly descriptor: Descriptor
+  /** Of the memory of operations, which lies under a key of its own; 0: there is none yet. */
+  readonly memoryChecksum: number
 }
 
 /** A tombstone: the id is never used again. */
@@ -45,6 +49,7 @@ export interface StoreRecord {
   readonly count: number
   /** Sum of their checksums, modulo 2^32. */
   readonly digest: number
+  readonly safePoint: Version
 }
 
 export function encodeReplicaRecord(record: ReplicaRecord): Uint8Array {
@@ -54,7 +59,7 @@ export function encodeReplicaRecord(record: ReplicaRecord): Uint8Array {
     .u8(record.kind === 'live' ? LIVE : REMOVED)
     .varint(record.replicaId)
   if (record.kind === 'live') {
-    writer.varint(record.appliedIndex).varint(record.appliedTerm)
+    writer.varint(record.appliedIndex).varint(record.appliedTerm).u32(record.memoryChecksum)
     writeDescriptor(writer, record.descriptor)
   }
   return seal(writer)
@@ -71,18 +76,19 @@ export function decodeReplicaRecord(bytes: Uint8Array): ReplicaRecord {
   if (kind !== LIVE) throw malformed('replica record', `kind ${kind} is unknown`)
   const appliedIndex = reader.varint()
   const appliedTerm = reader.varint()
+  const memoryChecksum = reader.u32()
   const descriptor = readDescriptor(reader)
   reader.end()
-  return { kind: 'live', replicaId, appliedIndex, appliedTerm, descriptor }
+  return { kind: 'live', replicaId, appliedIndex, appliedTerm, descriptor, memoryChecksum }
 }
 
-export function encodeStoreRecord({ count, digest }: StoreRecord): Uint8Array {
-  return seal(new ByteWriter(32).u8(FORMAT).varint(count).u32(digest))
+export function encodeStoreRecord({ count, digest, safePoint }: StoreRecord): Uint8Array {
+  return seal(new ByteWriter(32).u8(FORMAT).varint(count).u32(digest).varint(safePoint))
 }
 
 export function decodeStoreRecord(bytes: Uint8Array): StoreRecord {
   const reader = unseal(bytes, 'store record')
-  const record = { count: reader.varint(), digest: reader.u32() }
+  const record = { count: reader.varint(), digest: reader.u32(), safePoint: reader.varint() }
   reader.end()
   return record
 }
@@ -90,6 +96,11 @@ export function decodeStoreRecord(bytes: Uint8Array): StoreRecord {
 /** The checksum at the end of an encoded record. */
 export function recordChecksum(bytes: Uint8Array): number {
   return asBuffer(bytes).readUInt32LE(bytes.length - CHECKSUM_BYTES)
+}
+
+/** Of an encoded memory; never 0, which is "none". */
+export function memoryChecksum(bytes: Uint8Array): number {
+  return crc32(bytes) || 1
 }
 
 function seal(writer: ByteWriter): Uint8Array {

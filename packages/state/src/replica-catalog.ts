@@ -1,12 +1,13 @@
-import { assert, CordilleraError, type LogIndex, type ReplicaId, type Term } from '@cordillera/base'
-import { type Descriptor, type Span, spansOverlap } from '@cordillera/ranges'
-import { REPLICA_RECORDS, replicaRecordKey, STORE_RECORD_KEY } from './engine-keys.js'
+import { assert, CordilleraError, type LogIndex, type ReplicaId, type Term, type Version } from '@cordillera/base'
+import { type Descriptor, OperationMemory, type Span, spansOverlap } from '@cordillera/ranges'
+import { memoryKey, REPLICA_RECORDS, replicaRecordKey, STORE_RECORD_KEY } from './engine-keys.js'
 import {
   decodeReplicaRecord,
   decodeStoreRecord,
   encodeReplicaRecord,
   encodeStoreRecord,
   type LiveRecord,
+  memoryChecksum,
   type ReplicaRecord,
   recordChecksum,
 } from './records.js'
@@ -22,6 +23,8 @@ export interface ReplicaState {
   readonly appliedTerm: Term
   /** What survives a crash: from here on the log must be replayed, and not from earlier. */
   readonly flushedIndex: LogIndex
+  /** What the range remembers of operations. Whoever applies an entry changes it, before `apply` is told of the entry. */
+  readonly memory: OperationMemory
 }
 
 /** The store's own, writable view of a {@link ReplicaState}. */
@@ -34,6 +37,9 @@ export interface LiveReplica extends ReplicaState {
   advanced: boolean
   /** Is being removed: applies nothing any more. */
   sealed: boolean
+  /** What the memory's changes counted when it was last written, and the checksum of that; 0 before. */
+  memoryWritten: number
+  memoryChecksum: number
 }
 
 /** Changes of records that were put into a batch, and count once that is durable. */
@@ -54,6 +60,8 @@ export class ReplicaCatalog {
   /** Checksums of all durable records, tombstones among them. */
   readonly #checksums = new Map<ReplicaId, number>()
   #digest = 0
+  /** Written with every batch. See `StateStore.safePoint`. */
+  safePoint: Version = 0
 
   /** Reads and verifies the records. Throws `CORRUPT`. */
   static async load(engine: StateEngine): Promise<ReplicaCatalog> {
@@ -62,11 +70,13 @@ export class ReplicaCatalog {
     const snapshot = engine.snapshot()
     try {
       if (stored === undefined) await assertEmpty(snapshot)
-      else await catalog.#read(snapshot)
+      else await catalog.#read(snapshot, engine)
     } finally {
       await snapshot.close()
     }
-    const { count, digest } = stored === undefined ? { count: 0, digest: 0 } : decodeStoreRecord(stored)
+    const nothing = { count: 0, digest: 0, safePoint: 0 }
+    const { count, digest, safePoint } = stored === undefined ? nothing : decodeStoreRecord(stored)
+    catalog.safePoint = safePoint
     if (count !== catalog.#checksums.size || digest !== catalog.#digest) {
       throw corrupt('its replica records are not those of its last batch')
     }
@@ -101,7 +111,10 @@ export class ReplicaCatalog {
       checksums.set(record.replicaId, checksum)
       batch.put(replicaRecordKey(record.replicaId), bytes)
     }
-    batch.put(STORE_RECORD_KEY, encodeStoreRecord({ count: this.#checksums.size + created, digest }))
+    batch.put(
+      STORE_RECORD_KEY,
+      encodeStoreRecord({ count: this.#checksums.size + created, digest, safePoint: this.safePoint }),
+    )
     return { checksums, digest }
   }
 
@@ -111,36 +124,31 @@ export class ReplicaCatalog {
     this.#digest = staged.digest
   }
 
-  async #read(snapshot: EngineSnapshot): Promise<void> {
+  async #read(snapshot: EngineSnapshot, engine: StateEngine): Promise<void> {
     const iterator = snapshot.iterate({ ...REPLICA_RECORDS, reverse: false })
     try {
       for (;;) {
         const chunk = await iterator.next(1000)
         if (chunk.length === 0) return
-        for (const [key, bytes] of chunk) this.#learn(key, bytes)
+        for (const [key, bytes] of chunk) this.#learn(key, bytes, engine)
       }
     } finally {
       await iterator.close()
     }
   }
 
-  #learn(key: string, bytes: Uint8Array): void {
+  #learn(key: string, bytes: Uint8Array, engine: StateEngine): void {
     const record = decodeReplicaRecord(bytes)
     if (replicaRecordKey(record.replicaId) !== key) throw corrupt('a replica record lies under the key of another')
     const checksum = recordChecksum(bytes)
     this.#checksums.set(record.replicaId, checksum)
     this.#digest = (this.#digest + checksum) >>> 0
-    if (record.kind === 'live') this.live.set(record.replicaId, liveReplica(record))
+    if (record.kind === 'live') this.live.set(record.replicaId, liveReplica(record, readMemory(engine, record)))
   }
 }
 
 /** A replica as its record, which is durable, says. */
-export function liveReplica(record: {
-  readonly replicaId: ReplicaId
-  readonly descriptor: Descriptor
-  readonly appliedIndex: LogIndex
-  readonly appliedTerm: Term
-}): LiveReplica {
+export function liveReplica(record: LiveRecord, memory: OperationMemory): LiveReplica {
   const { replicaId, descriptor, appliedIndex, appliedTerm } = record
   return {
     replicaId,
@@ -148,9 +156,32 @@ export function liveReplica(record: {
     appliedIndex,
     appliedTerm,
     flushedIndex: appliedIndex,
+    memory,
     advanced: false,
     sealed: false,
+    memoryWritten: memory.changes,
+    memoryChecksum: record.memoryChecksum,
   }
+}
+
+/** Puts the replica's memory into the batch if it has changed; returns its checksum, for the record. */
+export function stageMemory(batch: EngineBatch, replica: LiveReplica): number {
+  const { memory, replicaId } = replica
+  if (memory.changes === replica.memoryWritten) return replica.memoryChecksum
+  const bytes = memory.encode()
+  batch.put(memoryKey(replicaId), bytes)
+  replica.memoryWritten = memory.changes
+  replica.memoryChecksum = memoryChecksum(bytes)
+  return replica.memoryChecksum
+}
+
+function readMemory(engine: StateEngine, record: LiveRecord): OperationMemory {
+  if (record.memoryChecksum === 0) return new OperationMemory()
+  const bytes = engine.get(memoryKey(record.replicaId))
+  if (bytes === undefined || memoryChecksum(bytes) !== record.memoryChecksum) {
+    throw corrupt(`what replica ${record.replicaId} remembers of operations is not what its record says`)
+  }
+  return OperationMemory.decode(bytes)
 }
 
 async function assertEmpty(snapshot: EngineSnapshot): Promise<void> {

@@ -1,31 +1,28 @@
-import { decodeStoredValue } from '@cordillera/ranges'
-import { keyOfData } from './engine-keys.js'
 import type { OverlaidEntry } from './overlay.js'
 import type { Page } from './page.js'
-import type { EngineIterator } from './state-engine.js'
+import type { RowSource } from './rows.js'
 
-/** So many entries are asked of the engine at once, at most. */
-const CHUNK_ENTRIES_MAX = 1000
+/** So many rows are asked of the engine at once, at most. */
+const CHUNK_ROWS_MAX = 1000
 
 /**
- * Fills a page from unflushed entries laid over the engine's, both in the scan's order and of the same moment. An
+ * Fills a page from unflushed entries laid over the engine's rows, both in the scan's order and of the same moment. An
  * unflushed entry hides the engine's of the same key; a deletion hides it and adds nothing. Ends when the page is full
- * or both are exhausted. Does not close the iterator.
+ * or both are exhausted. Does not close the source.
  */
 export async function fillPage(
   page: Page,
   overlaid: readonly OverlaidEntry[],
-  iterator: EngineIterator,
+  rows: RowSource,
   { reverse, limit }: { readonly reverse: boolean; readonly limit: number },
 ): Promise<void> {
   let at = 0
   for (;;) {
     // One more than fits tells whether there is more.
     const wanted = Math.max(1, limit - page.entries.length + 1)
-    const chunk = await iterator.next(Math.min(wanted, CHUNK_ENTRIES_MAX))
+    const chunk = await rows.next(Math.min(wanted, CHUNK_ROWS_MAX))
     if (chunk.length === 0) break
-    for (const [engineKey, stored] of chunk) {
-      const key = keyOfData(engineKey)
+    for (const { key, version, value } of chunk) {
       while (at < overlaid.length && precedes(overlaid[at]!, key, reverse)) {
         if (!tryAdd(page, overlaid[at++]!)) return
       }
@@ -33,7 +30,6 @@ export async function fillPage(
         if (!tryAdd(page, overlaid[at++]!)) return
         continue
       }
-      const { version, value } = decodeStoredValue(stored)
       if (!page.tryAdd(key, version, value)) return
     }
   }

@@ -1,8 +1,9 @@
 import { Buffer } from 'node:buffer'
 import { type Key, silentLogger } from '@cordillera/base'
-import type { Descriptor, Write } from '@cordillera/ranges'
+import type { Descriptor, VersionedValue, Write } from '@cordillera/ranges'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { hasHistory } from './history.js'
 import { MemoryEngine } from './memory-engine.js'
 import { type ScanRequest, type ScanResult, StateStore } from './state-store.js'
 import { ManualClock } from './testing/manual-clock.js'
@@ -11,15 +12,20 @@ import { ManualClock } from './testing/manual-clock.js'
  * Random histories of a store against a naive twin: one map, a log of all writes, and the cuts that were acknowledged.
  *
  * Flushes take a random number of turns, in which writes, reads, scans, further flushes and crashes happen. Every read
- * and scan equals the twin of its moment; after a crash the replicas are where they all were at one moment, not before
- * what was acknowledged, and the state is exactly what the writes up to there amount to.
+ * and scan, of the newest versions or at a timestamp from the safe point on, equals the twin of its moment; after a crash
+ * the replicas are where they all were at one moment, not before what was acknowledged, and the state is exactly what the
+ * writes up to there amount to, the memory of operations included.
  */
 type Row = { readonly version: number; readonly value: string }
+/** Every version of every key, oldest first; null is a deletion. */
+type Twin = Map<Key, { readonly version: number; readonly value: string | null }[]>
+type Writes = readonly (readonly [Key, string | null, number])[]
 type Step =
   | { readonly kind: 'apply'; readonly replica: number; readonly writes: readonly (readonly [number, string | null])[] }
   | { readonly kind: 'flush' | 'crash' | 'kill' }
   | { readonly kind: 'turns'; readonly count: number }
-  | { readonly kind: 'get'; readonly key: number }
+  | { readonly kind: 'get'; readonly key: number; readonly back: number }
+  | { readonly kind: 'safe-point'; readonly back: number }
   | { readonly kind: 'scan'; readonly scan: ScanSpec }
 interface ScanSpec {
   readonly start: number
@@ -28,6 +34,8 @@ interface ScanSpec {
   readonly limit: number
   readonly bytesMax: number
   readonly values: boolean
+  /** So far in the past; null for the newest. */
+  readonly back: number | null
 }
 
 /** Keys of three adjacent ranges; few, so that they are overwritten. */
@@ -54,7 +62,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('flush' as const) }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('turns' as const), count: fc.integer({ min: 1, max: 8 }) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('get' as const), key: fc.nat(KEYS.length - 1) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('get' as const), key: fc.nat(KEYS.length - 1), back: fc.nat(40) }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('safe-point' as const), back: fc.nat(40) }) },
   {
     weight: 4,
     arbitrary: fc.record({
@@ -66,6 +78,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         limit: fc.integer({ min: 1, max: 30 }),
         bytesMax: fc.integer({ min: 0, max: 120 }),
         values: fc.boolean(),
+        back: fc.option(fc.nat(40)),
       }),
     }),
   },
@@ -78,13 +91,15 @@ class History {
   #store!: StateStore
   readonly #cacheBytesMax: number
   /** Every write ever applied and not lost, by replica: position i is index i + 1. */
-  readonly #logs = new Map<number, (readonly (readonly [Key, string | null])[])[]>([1, 2, 3].map((id) => [id, []]))
-  #twin = new Map<Key, Row>()
+  readonly #logs = new Map<number, Writes[]>([1, 2, 3].map((id) => [id, []]))
+  #twin: Twin = new Map()
+  #version = 0
   /** The applied indexes of all replicas at every moment since the last crash. */
   #moments = new Set(['0,0,0'])
   /** What the last flush said to be durable. */
   #acknowledged = [0, 0, 0]
   #wrong: unknown
+  #isCrashing = false
   /** Scans under way, with what they must return. */
   #scans: { readonly result: Promise<ScanResult>; readonly expected: ScanResult }[] = []
 
@@ -112,15 +127,28 @@ class History {
     for (const each of steps) await this.#take(each)
     await this.#finishScans()
     await this.clock.until(this.#store.flush())
+    await this.#collectAll()
     expect(this.#indexes()).toEqual([1, 2, 3].map((id) => this.#store.replicas.get(id)!.flushedIndex))
     await this.#crash('crash')
     expect(this.#wrong).toBeUndefined()
     expect(this.#engine.openSnapshots).toBe(0)
   }
 
+  /** With the safe point ahead of everything, the history is empty after a flush. */
+  async #collectAll(): Promise<void> {
+    this.#store.advanceSafePoint(this.#version + 1)
+    this.#apply(1, [])
+    await this.clock.until(this.#store.flush())
+    const snapshot = this.#engine.snapshot()
+    expect(await this.clock.until(hasHistory(snapshot))).toBe(false)
+    await snapshot.close()
+    for (const key of KEYS) await this.#check(key, this.#version + 1)
+  }
+
   async #take(each: Step): Promise<void> {
     if (each.kind === 'apply') this.#apply(each.replica, each.writes)
-    else if (each.kind === 'get') this.#check(KEYS[each.key]!)
+    else if (each.kind === 'get') await this.#check(KEYS[each.key]!, this.#timestamp(each.back))
+    else if (each.kind === 'safe-point') this.#store.advanceSafePoint(this.#timestamp(each.back))
     else if (each.kind === 'scan') this.#scan(each.scan)
     else if (each.kind === 'flush') this.#flush()
     else if (each.kind === 'turns') for (let i = 0; i < each.count; i++) await this.#pass()
@@ -129,15 +157,23 @@ class History {
 
   #apply(id: number, pairs: readonly (readonly [number, string | null])[]): void {
     const log = this.#logs.get(id)!
-    const named = pairs.map(([i, value]) => [KEYS[(id - 1) * 8 + i]!, value] as const)
+    const named = pairs.map(([i, value]) => [KEYS[(id - 1) * 8 + i]!, value, ++this.#version] as const)
     log.push(named)
-    const writes: Write[] = named.map(([key, value]) => ({
+    const writes: Write[] = named.map(([key, value, version]) => ({
       key,
       value: value === null ? undefined : Buffer.from(value),
+      version,
     }))
-    this.#store.apply(this.#store.replicas.get(id)!, log.length, 1, writes, log.length)
-    play(this.#twin, named, log.length)
+    const replica = this.#store.replicas.get(id)!
+    replica.memory.advanceAge(log.length)
+    this.#store.apply(replica, log.length, 1, writes)
+    play(this.#twin, named)
     this.#moments.add(`${this.#indexes()}`)
+  }
+
+  /** A timestamp that may be read at. */
+  #timestamp(back: number): number {
+    return Math.max(1, this.#store.safePoint, this.#version + 1 - back)
   }
 
   #flush(): void {
@@ -150,7 +186,8 @@ class History {
       if (!this.#moments.has(`${this.#acknowledged}`)) this.#wrong ??= 'a flush was not one cut'
     }
     store.flush().then(onFlushed, (error) => {
-      this.#wrong ??= error
+      // Of a store whose engine has crashed under it nothing is expected.
+      if (store === this.#store && !this.#isCrashing) this.#wrong ??= error
     })
   }
 
@@ -161,8 +198,10 @@ class History {
 
   async #crash(how: 'crash' | 'kill'): Promise<void> {
     await this.#finishScans()
+    this.#isCrashing = true
     this.#engine = how === 'crash' ? this.#engine.crash() : this.#engine.kill()
     await this.open()
+    this.#isCrashing = false
     const recovered = this.#indexes()
     expect(this.#moments).toContain(`${recovered}`)
     this.#twin = new Map()
@@ -171,12 +210,15 @@ class History {
       expect(this.#store.replicas.get(i + 1)!.flushedIndex).toBe(index)
       const log = this.#logs.get(i + 1)!
       log.length = index
-      for (const [at, writes] of log.entries()) play(this.#twin, writes, at + 1)
+      for (const writes of log) play(this.#twin, writes)
+      expect(this.#store.replicas.get(i + 1)!.memory.ageMs).toBe(index)
     }
     this.#moments = new Set([`${recovered}`])
     this.#acknowledged = recovered
-    for (const key of KEYS) this.#check(key)
-    this.#scan({ start: 0, end: null, reverse: false, limit: 100, bytesMax: 10_000, values: true })
+    for (const key of KEYS) await this.#check(key, this.#timestamp(20))
+    for (const back of [null, 0, 20]) {
+      this.#scan({ start: 0, end: null, reverse: false, limit: 100, bytesMax: 10_000, values: true, back })
+    }
     await this.#finishScans()
   }
 
@@ -184,10 +226,12 @@ class History {
     return [1, 2, 3].map((id) => this.#store.replicas.get(id)!.appliedIndex)
   }
 
-  #check(key: Key): void {
-    const found = this.#store.get(key)
-    const row = found && { version: found.version, value: Buffer.from(found.value).toString() }
-    expect(row).toEqual(this.#twin.get(key))
+  async #check(key: Key, at: number): Promise<void> {
+    expect(readableRow(this.#store.get(key))).toEqual(rowAt(this.#twin, key, 0))
+    expect(this.#store.versionOf(key)).toBe(rowAt(this.#twin, key, 0)?.version ?? 0)
+    const expected = rowAt(this.#twin, key, at)
+    const found = this.#store.getAt(key, at)
+    expect(readableRow(found instanceof Promise ? await this.clock.until(found) : found)).toEqual(expected)
   }
 
   #scan(spec: ScanSpec): void {
@@ -195,6 +239,7 @@ class History {
       ...spec,
       start: KEYS[spec.start] ?? '\xff',
       end: spec.end === null ? null : (KEYS[spec.end] ?? '\xff'),
+      at: spec.back === null ? 0 : this.#timestamp(spec.back),
     }
     this.#scans.push({ result: this.#store.scan(request), expected: naiveScan(this.#twin, request) })
   }
@@ -206,16 +251,30 @@ class History {
   }
 }
 
-function play(twin: Map<Key, Row>, writes: readonly (readonly [Key, string | null])[], version: number): void {
-  for (const [key, value] of writes) {
-    if (value === null) twin.delete(key)
-    else twin.set(key, { version, value })
+function play(twin: Twin, writes: Writes): void {
+  for (const [key, value, version] of writes) {
+    const versions = twin.get(key)
+    if (versions === undefined) twin.set(key, [{ version, value }])
+    else versions.push({ version, value })
   }
 }
 
-function naiveScan(twin: ReadonlyMap<Key, Row>, request: ScanRequest): ScanResult {
+function rowAt(twin: Twin, key: Key, at: number): Row | undefined {
+  const row = twin.get(key)?.findLast(({ version }) => at === 0 || version <= at)
+  return row === undefined || row.value === null ? undefined : { version: row.version, value: row.value }
+}
+
+function readableRow(found: VersionedValue | undefined): Row | undefined {
+  return found && { version: found.version, value: Buffer.from(found.value).toString() }
+}
+
+function naiveScan(twin: Twin, request: ScanRequest): ScanResult {
   const { start, end, reverse, limit, bytesMax, values } = request
-  const inside = [...twin].filter(([key]) => key >= start && (end === null || key < end))
+  const inside: [Key, Row][] = []
+  for (const key of twin.keys()) {
+    const row = key >= start && (end === null || key < end) ? rowAt(twin, key, request.at) : undefined
+    if (row !== undefined) inside.push([key, row])
+  }
   inside.sort(([a], [b]) => (a < b ? -1 : 1))
   if (reverse) inside.reverse()
   const entries = []

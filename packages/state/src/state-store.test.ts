@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer'
 import { type Key, silentLogger } from '@cordillera/base'
 import type { Descriptor, Write } from '@cordillera/ranges'
 import { describe, expect, it } from 'vitest'
-import { dataKey, replicaRecordKey, STORE_RECORD_KEY } from './engine-keys.js'
+import { dataKey, memoryKey, replicaRecordKey, STORE_RECORD_KEY } from './engine-keys.js'
 import { MemoryEngine } from './memory-engine.js'
 import type { ReplicaState } from './replica-catalog.js'
 import { type FlushSample, type ScanRequest, StateStore } from './state-store.js'
@@ -51,11 +51,14 @@ class Bench {
   /** Applies one entry: `key: value`, null to delete. */
   apply(id: number, values: Record<Key, string | null>): void {
     const replica = this.replica(id)
+    const version = replica.appliedIndex + 1
     const writes: Write[] = Object.entries(values).map(([key, value]) => ({
       key,
       value: value === null ? undefined : Buffer.from(value),
+      version,
     }))
-    this.store.apply(replica, replica.appliedIndex + 1, 3, writes, replica.appliedIndex + 1)
+    replica.memory.advanceAge(version)
+    this.store.apply(replica, version, 3, writes)
   }
 
   flush(): Promise<ReadonlyMap<number, number>> {
@@ -71,7 +74,15 @@ class Bench {
   }
 }
 
-const everything: ScanRequest = { start: '', end: null, reverse: false, limit: 1000, bytesMax: 1 << 20, values: true }
+const everything: ScanRequest = {
+  start: '',
+  end: null,
+  at: 0,
+  reverse: false,
+  limit: 1000,
+  bytesMax: 1 << 20,
+  values: true,
+}
 
 function descriptor(rangeId: number, start: Key, end: Key | null): Descriptor {
   const replicas = [{ replicaId: rangeId, nodeId: 1, type: 'voter' as const }]
@@ -100,12 +111,12 @@ describe('applied entries', () => {
 
   it('must follow one another, keep their terms and stay in the span', async () => {
     const { store, replica } = await Bench.start().then((bench) => ({ ...bench, replica: bench.replica(2) }))
-    const write = [{ key: 'z', value: Buffer.from('x') }]
-    expect(() => store.apply(replica, 5, 1, write, 5)).toThrow('one behind the other')
-    expect(() => store.apply(replica, 7, 1, write, 7)).toThrow('one behind the other')
-    expect(() => store.apply(replica, 6, 0, write, 6)).toThrow('terms')
-    expect(() => store.apply(replica, 6, 1, [{ key: 'b', value: undefined }], 6)).toThrow('span')
-    expect(() => store.apply({ ...replica }, 6, 1, write, 6)).toThrow('one of this store')
+    const write = [{ key: 'z', value: Buffer.from('x'), version: 5 }]
+    expect(() => store.apply(replica, 5, 1, write)).toThrow('one behind the other')
+    expect(() => store.apply(replica, 7, 1, write)).toThrow('one behind the other')
+    expect(() => store.apply(replica, 6, 0, write)).toThrow('terms')
+    expect(() => store.apply(replica, 6, 1, [{ key: 'b', value: undefined, version: 6 }])).toThrow('span')
+    expect(() => store.apply({ ...replica }, 6, 1, write)).toThrow('one of this store')
     expect(replica.appliedIndex).toBe(5)
     expect(store.get('z')).toBeUndefined()
   })
@@ -166,9 +177,11 @@ describe('a flush', () => {
       for (let i = 0; i < 700; i++) bench.apply(1, { [`b${i}`]: 'x' })
       bench.apply(2, { z: 'x' })
       let done = false
-      void bench.store.flush().then(() => {
+      const onFlushed = (): void => {
         done = true
-      })
+      }
+      // The engine is gone under a flush that the crash has caught.
+      bench.store.flush().then(onFlushed, () => {})
       for (let i = 0; i < turns; i++) await bench.clock.turn()
       await bench.crash()
       const { entries } = await bench.scan({ values: false })
@@ -418,6 +431,28 @@ describe('opening', () => {
     }))
 
   it('notices a record that is missing', () => spoil(() => [replicaRecordKey(2), undefined]))
+
+  it('notices that a memory of operations was altered', () =>
+    spoil((engine) => {
+      const bytes = engine.get(memoryKey(1))!
+      bytes[1]! ^= 1
+      return [memoryKey(1), bytes]
+    }))
+
+  it('notices that a memory of operations is missing', () => spoil(() => [memoryKey(1), undefined]))
+
+  it('notices that a memory of operations is older than the record', async () => {
+    const bench = await Bench.start()
+    bench.apply(1, { b: 'x' })
+    await bench.flush()
+    const old = bench.engine.get(memoryKey(1))!
+    bench.apply(1, { b: 'y' })
+    await bench.flush()
+    const batch = bench.engine.batch()
+    batch.put(memoryKey(1), old)
+    await bench.clock.until(batch.write())
+    await expect(bench.crash()).rejects.toMatchObject({ code: 'CORRUPT' })
+  })
 
   it('notices a record under the key of another', () =>
     spoil((engine) => [replicaRecordKey(2), engine.get(replicaRecordKey(1))!]))

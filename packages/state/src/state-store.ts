@@ -12,27 +12,33 @@ import {
 import {
   type Descriptor,
   decodeStoredValue,
+  OperationMemory,
   type Span,
   spanContains,
   type VersionedValue,
   type Write,
 } from '@cordillera/ranges'
 import { feedBatch, feedDeletes } from './batch-feed.js'
-import { dataKey, dataSpan } from './engine-keys.js'
+import { dataKey, dataSpan, historySpan, memoryKey } from './engine-keys.js'
 import { isPresent } from './generation.js'
+import { findHistory, HistoryCollector, hasHistory } from './history.js'
 import { Overlay } from './overlay.js'
 import { Page, type PageLimits, type ScanEntry } from './page.js'
 import type { LiveRecord } from './records.js'
-import { type LiveReplica, liveReplica, ReplicaCatalog, type ReplicaState } from './replica-catalog.js'
+import { type LiveReplica, liveReplica, ReplicaCatalog, type ReplicaState, stageMemory } from './replica-catalog.js'
+import { openRows, type RowSource } from './rows.js'
 import { fillPage } from './scan.js'
-import type { EngineBatch, EngineIterator, StateEngine } from './state-engine.js'
+import type { EngineBatch, StateEngine } from './state-engine.js'
 
 /**
  * The state of all replicas of a store: what their logs, applied, amount to.
  *
  * Applied entries are visible at once and durable with the next flush, which writes all of them and the indexes they
  * bring their replicas to in one atomic, synced batch. After a crash every replica is exactly at its flushed index.
- * Reads and scans see every applied entry and nothing else; a scan sees one moment. Any failure of the engine to
+ * Reads and scans see every applied entry and nothing else; a scan sees one moment.
+ *
+ * Of every key the newest version is one look-up away. Older ones are kept for the snapshots at or above the safe point:
+ * in the overlay, and in the engine's history when a flush writes over them. Any failure of the engine to
  * write is fatal: the store keeps what it has, and refuses every call from then on. It never decides when to flush.
  */
 export interface StateStoreOptions {
@@ -51,6 +57,8 @@ export interface StateStoreOptions {
 export interface FlushSample {
   /** Distinct keys written. */
   readonly entries: number
+  /** Older versions that snapshots may still see. */
+  readonly history: number
   /** Replicas whose flushed index rose. */
   readonly replicas: number
   /** From the cut until it was durable. */
@@ -59,6 +67,8 @@ export interface FlushSample {
 
 export interface ScanRequest extends Span, PageLimits {
   readonly reverse: boolean
+  /** The snapshot, not below the safe point; 0 for the newest versions. */
+  readonly at: Version
 }
 
 export interface ScanResult {
@@ -80,6 +90,7 @@ const FLUSH_BYTES = 64 << 20
 export interface StateStats {
   flushes: number
   entriesFlushed: number
+  historyFlushed: number
   /** Point reads that the overlay and its cache could not answer. */
   engineReads: number
   scans: number
@@ -93,7 +104,7 @@ export class StateStore {
   readonly #overlay: Overlay
   readonly #flushBytes: number
   readonly #onFlush: ((sample: FlushSample) => void) | undefined
-  readonly stats: StateStats = { flushes: 0, entriesFlushed: 0, engineReads: 0, scans: 0 }
+  readonly stats: StateStats = { flushes: 0, entriesFlushed: 0, historyFlushed: 0, engineReads: 0, scans: 0 }
   #advanced: LiveReplica[] = []
   /** The engine refused a write: what is unflushed can never be made durable here. */
   #failure: CordilleraError | undefined
@@ -104,13 +115,24 @@ export class StateStore {
   #flushing = false
   readonly #scans = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
+  readonly #collector = new HistoryCollector()
+  /** Where the safe point was when a round of collection last ended: nothing is collected while it stands there. */
+  #collectedAt: Version = 0
+  /** False: the engine holds no history, which makes reads in the past cheap. */
+  #holdsHistory: boolean
 
   /** Reads and verifies the records of all replicas. Throws `CORRUPT` when they cannot be trusted. */
   static async open(options: StateStoreOptions): Promise<StateStore> {
-    return new StateStore(options, await ReplicaCatalog.load(options.engine))
+    const catalog = await ReplicaCatalog.load(options.engine)
+    const snapshot = options.engine.snapshot()
+    try {
+      return new StateStore(options, catalog, await hasHistory(snapshot))
+    } finally {
+      await snapshot.close()
+    }
   }
 
-  private constructor(options: StateStoreOptions, catalog: ReplicaCatalog) {
+  private constructor(options: StateStoreOptions, catalog: ReplicaCatalog, holdsHistory: boolean) {
     this.#engine = options.engine
     this.#clock = options.clock
     this.#logger = options.logger
@@ -118,6 +140,7 @@ export class StateStore {
     this.#overlay = new Overlay(options.cacheBytesMax ?? 2 * this.#flushBytes)
     this.#onFlush = options.onFlush
     this.#catalog = catalog
+    this.#holdsHistory = holdsHistory
   }
 
   /** The replicas that live here. */
@@ -157,14 +180,15 @@ export class StateStore {
     return this.#enqueueWriter(async () => {
       const records: LiveRecord[] = []
       for (const { replicaId, descriptor, applied } of added) {
-        records.push({ kind: 'live', replicaId, descriptor, appliedIndex: applied.index, appliedTerm: applied.term })
+        const { index: appliedIndex, term: appliedTerm } = applied
+        records.push({ kind: 'live', replicaId, descriptor, appliedIndex, appliedTerm, memoryChecksum: 0 })
       }
       this.#catalog.assertCreatable(records)
       const batch = this.#engine.batch()
       const staged = this.#catalog.stage(batch, records)
       await this.#write(batch)
       this.#catalog.commit(staged)
-      const created = records.map(liveReplica)
+      const created = records.map((record) => liveReplica(record, new OperationMemory()))
       for (const replica of created) this.#catalog.live.set(replica.replicaId, replica)
       return created
     })
@@ -182,11 +206,46 @@ export class StateStore {
     return stored === undefined ? undefined : decodeStoredValue(stored)
   }
 
+  /** The version of the newest value; 0 when there is none. */
+  versionOf(key: Key): Version {
+    return this.get(key)?.version ?? 0
+  }
+
+  /**
+   * The value that a snapshot at `at` sees, as of the moment of the call. `at` is not below the safe point. A promise when
+   * it has to be looked for in the history.
+   */
+  getAt(key: Key, at: Version): VersionedValue | undefined | Promise<VersionedValue | undefined> {
+    this.#assertServing()
+    const overlaid = this.#overlay.getAt(key, at)
+    if (typeof overlaid !== 'string') return isPresent(overlaid) ? overlaid : undefined
+    if (overlaid === 'engine') {
+      this.stats.engineReads++
+      const stored = this.#engine.get(dataKey(key))
+      const newest = stored === undefined ? undefined : decodeStoredValue(stored)
+      if (newest !== undefined && newest.version <= at) return newest
+    }
+    return this.#holdsHistory ? this.#track(this.#findHistory(key, at)) : undefined
+  }
+
+  /**
+   * What no snapshot at or above it can see may be gone. A reader at a timestamp below it is refused by whoever serves
+   * it. Never goes back; durable with the next flush, and with whatever was collected for it.
+   */
+  get safePoint(): Version {
+    return this.#catalog.safePoint
+  }
+
+  /** Nobody will read below `to` any more. Ignored when it is not ahead. */
+  advanceSafePoint(to: Version): void {
+    if (to > this.#catalog.safePoint) this.#catalog.safePoint = to
+  }
+
   /**
    * Applies the entry at `index`, the one behind the replica's last; visible at once, durable with the next flush. Keys
-   * lie in the replica's span. Values are kept as they are: they must not change any more.
+   * lie in the replica's span, and versions rise. Values are kept as they are: they must not change any more.
    */
-  apply(replica: ReplicaState, index: LogIndex, term: Term, writes: readonly Write[], version: Version): void {
+  apply(replica: ReplicaState, index: LogIndex, term: Term, writes: readonly Write[]): void {
     this.#assertServing()
     const live = this.#ownReplica(replica)
     assert(!live.sealed, 'a replica that is being removed applies nothing')
@@ -194,7 +253,7 @@ export class StateStore {
     assert(term >= live.appliedTerm, 'terms do not go back in a log')
     if (writes.length > 0) {
       for (const { key } of writes) assert(spanContains(live.descriptor, key), 'a replica writes within its span')
-      this.#overlay.write(live.descriptor, writes, version)
+      this.#overlay.write(live.descriptor, writes, this.#catalog.safePoint)
     }
     live.appliedIndex = index
     live.appliedTerm = term
@@ -208,11 +267,24 @@ export class StateStore {
     const refusal = this.#refusal()
     if (refusal !== undefined) return Promise.reject(refusal)
     this.stats.scans++
-    const scan = this.#scan(request)
-    this.#scans.add(scan)
-    const onEnd = (): boolean => this.#scans.delete(scan)
-    scan.then(onEnd, onEnd)
-    return scan
+    return this.#track(this.#scan(request))
+  }
+
+  /** Closing waits for it. */
+  #track<T>(read: Promise<T>): Promise<T> {
+    this.#scans.add(read)
+    const onEnd = (): boolean => this.#scans.delete(read)
+    read.then(onEnd, onEnd)
+    return read
+  }
+
+  async #findHistory(key: Key, at: Version): Promise<VersionedValue | undefined> {
+    const snapshot = this.#engine.snapshot()
+    try {
+      return await findHistory(snapshot, key, at)
+    } finally {
+      await snapshot.close()
+    }
   }
 
   /** What the span's data takes on disk, as an estimate: what is not flushed yet does not show. 0 once closed. */
@@ -249,6 +321,8 @@ export class StateStore {
       await this.#flushCut()
       const batch = this.#engine.batch()
       await feedDeletes(batch, this.#engine, dataSpan(descriptor))
+      await feedDeletes(batch, this.#engine, historySpan(descriptor))
+      batch.delete(memoryKey(replicaId))
       const staged = this.#catalog.stage(batch, [{ kind: 'removed', replicaId }])
       await this.#write(batch)
       this.#catalog.commit(staged)
@@ -298,14 +372,27 @@ export class StateStore {
     const startedAt = this.#clock.now()
     const frozen = this.#overlay.cut()
     this.#advanced = []
+    const batch = this.#engine.batch()
     const records: LiveRecord[] = []
     for (const replica of cut) {
       const { replicaId, descriptor, appliedIndex, appliedTerm } = replica
-      records.push({ kind: 'live', replicaId, descriptor, appliedIndex, appliedTerm })
+      const memoryChecksum = stageMemory(batch, replica)
+      records.push({ kind: 'live', replicaId, descriptor, appliedIndex, appliedTerm, memoryChecksum })
       replica.advanced = false
     }
-    const batch = this.#engine.batch()
-    await feedBatch(batch, frozen.values, this.#clock)
+    const { safePoint } = this.#catalog
+    await this.#collectHistory(batch, safePoint)
+    const history = await feedBatch(batch, {
+      values: frozen.values,
+      clock: this.#clock,
+      safePoint,
+      flushed: (key) => this.#flushed(key),
+    })
+    if (history > 0) {
+      // Visible with the write: from then on readers in the past must look for it.
+      this.#holdsHistory = true
+      this.#collector.onPut()
+    }
     const staged = this.#catalog.stage(batch, records)
     await batch.write()
     this.#catalog.commit(staged)
@@ -313,8 +400,29 @@ export class StateStore {
     this.#overlay.settle()
     this.stats.flushes++
     this.stats.entriesFlushed += frozen.values.size
+    this.stats.historyFlushed += history
     const durationMs = this.#clock.now() - startedAt
-    this.#onFlush?.({ entries: frozen.values.size, replicas: cut.length, durationMs })
+    this.#onFlush?.({ entries: frozen.values.size, history, replicas: cut.length, durationMs })
+  }
+
+  /** The newest version in the engine, before a flush writes over it. */
+  #flushed(key: Key): VersionedValue | undefined {
+    const cached = this.#overlay.flushed(key)
+    if (cached !== undefined) return isPresent(cached) ? cached : undefined
+    const stored = this.#engine.get(dataKey(key))
+    return stored === undefined ? undefined : decodeStoredValue(stored)
+  }
+
+  async #collectHistory(batch: EngineBatch, safePoint: Version): Promise<void> {
+    if (!this.#holdsHistory || safePoint === this.#collectedAt) return
+    const snapshot = this.#engine.snapshot()
+    try {
+      const round = await this.#collector.collect(snapshot, batch, safePoint)
+      if (round === 'nothing-left') this.#holdsHistory = false
+      if (round !== 'to-be-continued') this.#collectedAt = safePoint
+    } finally {
+      await snapshot.close()
+    }
   }
 
   /** Overlay and engine of the moment of the call: the first `await` is behind both. */
@@ -322,14 +430,14 @@ export class StateStore {
     const { reverse } = request
     const limits: PageLimits = { limit: request.limit, bytesMax: request.bytesMax, values: request.values }
     const page = new Page(limits)
-    const overlaid = this.#overlay.collect(request, reverse, limits)
+    const overlaid = this.#overlay.collect(request, request.at, reverse, limits)
     const snapshot = this.#engine.snapshot()
-    let iterator: EngineIterator | undefined
+    let rows: RowSource | undefined
     try {
-      iterator = snapshot.iterate({ ...dataSpan(request), reverse })
-      await fillPage(page, overlaid, iterator, request)
+      rows = openRows(snapshot, { ...request, hasHistory: this.#holdsHistory })
+      await fillPage(page, overlaid, rows, request)
     } finally {
-      await iterator?.close()
+      await rows?.close()
       await snapshot.close()
     }
     return { entries: page.entries, more: page.full }

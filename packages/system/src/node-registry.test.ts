@@ -44,7 +44,7 @@ class FakeRange implements Pick<Router, 'put' | 'scan'> {
         const error = this.#takeFailure()
         if (error !== undefined) return reject(error)
         const keys = [...this.values.keys()].sort().filter((key) => key >= start && (end === null || key < end))
-        resolve({ entries: keys.map((key) => ({ key, version: 1, value: this.values.get(key)! })), more: false })
+        resolve({ entries: keys.map((key) => ({ key, version: 1, value: this.values.get(key)! })), more: false, at: 1 })
       })
     })
   }

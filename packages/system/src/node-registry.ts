@@ -76,6 +76,7 @@ export class NodeRegistry {
       limit: NODES_MAX,
       values: true,
       bytesMax: 8 << 20,
+      at: 0,
     }
     router.scan(span, clock.now() + TIMEOUT_MS).then(
       ({ entries }) => {

@@ -25,7 +25,7 @@ async function open(nodeId: number): Promise<{ links: PeerLinks; address: string
     onRaft: () => {
       if (++arrived % FLIGHT === 0) onArrived()
     },
-    onRangeRequest: (_from, _request, reply) => reply({ kind: 'written', versions: [7] }),
+    onRangeRequest: (_from, _request, reply) => reply({ kind: 'written', outcomes: [7] }),
     onAsk: async () => null,
     onLinkUp: () => {},
     onLinkDown: () => {},

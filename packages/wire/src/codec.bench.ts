@@ -29,10 +29,16 @@ const block = Buffer.alloc(300)
 const calls: Readonly<Record<string, [RangeRequest, RangeReply]>> = {
   'write of 300 B': [
     { kind: 'write', rangeId: 5, count: 1, block },
-    { kind: 'written', versions: [123_456] },
+    { kind: 'written', outcomes: [123_456] },
   ],
   'read of four keys': [
-    { kind: 'read', rangeId: 5, epochVersion: 1, keys: new Array<string>(4).fill('default\x000123456789abcdef') },
+    {
+      kind: 'read',
+      rangeId: 5,
+      epochVersion: 1,
+      at: 0,
+      keys: new Array<string>(4).fill('default\x000123456789abcdef'),
+    },
     { kind: 'values', values: new Array(4).fill({ version: 123_456, value: Buffer.alloc(256) }) },
   ],
 }

@@ -67,7 +67,7 @@ class Model {
     const handlers: PeerHandlers = {
       onRaft: (_from, _rangeId, message) => this.arrived.push(message.term),
       onRangeRequest: (_from, request, reply) => {
-        this.#waiting.push(() => reply({ kind: 'written', versions: [Number(request.rangeId)] }))
+        this.#waiting.push(() => reply({ kind: 'written', outcomes: [Number(request.rangeId)] }))
       },
       onAsk: async () => null,
       onLinkUp: () => this.#events.get(node)!.push('up'),
@@ -155,7 +155,7 @@ class Model {
     for (const { call, replies } of this.outcomes) {
       expect(replies.length).toBe(1)
       const [reply] = replies
-      if (reply !== undefined) expect(reply).toEqual({ kind: 'written', versions: [call] })
+      if (reply !== undefined) expect(reply).toEqual({ kind: 'written', outcomes: [call] })
     }
   }
 }

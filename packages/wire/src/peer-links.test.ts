@@ -14,11 +14,12 @@ const heartbeat = (term: number): Message => ({
   ...{ readRound: 0, quiesce: false },
 })
 const write: RangeRequest = { kind: 'write', rangeId: 4, count: 1, block: Buffer.from('block') }
-const written: RangeReply = { kind: 'written', versions: [9] }
+const written: RangeReply = { kind: 'written', outcomes: [9] }
 const read = (count: number): RangeRequest => ({
   kind: 'read',
   rangeId: 4,
   epochVersion: 1,
+  at: 0,
   keys: new Array<string>(count).fill('k'),
 })
 

@@ -18,6 +18,7 @@ import { framesOf } from './testing/frames.js'
  */
 const hashes: Readonly<Record<number, string>> = {
   1: 'ec125d5cdaf592b8552f4c420cdfc606',
+  2: '7a93e6e19a63aea641b9160243d223f7',
 }
 
 const to = { from: 1, to: 300, term: 70_000 }
@@ -41,15 +42,16 @@ const messages: Message[] = [
 ]
 const requests: RangeRequest[] = [
   { kind: 'write', rangeId: 7, count: 2, block: Buffer.from('block') },
-  { kind: 'read', rangeId: 7, epochVersion: 3, keys: ['', 'key\xff'] },
+  { kind: 'read', rangeId: 7, epochVersion: 3, at: 2 ** 40, keys: ['', 'key\xff'] },
   {
-    ...{ kind: 'scan', rangeId: 7, epochVersion: 3, start: 'a', end: 'b', limit: 100, bytesMax: 1 << 20 },
+    ...{ kind: 'scan', rangeId: 7, epochVersion: 3, at: 0, start: 'a', end: 'b', limit: 100, bytesMax: 1 << 20 },
     ...{ reverse: true, values: false },
   },
   {
-    ...{ kind: 'scan', rangeId: 7, epochVersion: 3, start: 'a', end: null, limit: 100, bytesMax: 1 << 20 },
+    ...{ kind: 'scan', rangeId: 7, epochVersion: 3, at: 0, start: 'a', end: null, limit: 100, bytesMax: 1 << 20 },
     ...{ reverse: false, values: true },
   },
+  { kind: 'timestamps', rangeId: 1, nodeId: 3, term: 70_000, count: 9, oldestSnapshot: 2 ** 41 },
 ] as const
 const descriptor: Descriptor = {
   rangeId: 7,
@@ -59,13 +61,23 @@ const descriptor: Descriptor = {
   replicas: [{ replicaId: 1, nodeId: 2, type: 'voter' }],
 }
 const replies: RangeReply[] = [
-  { kind: 'written', versions: [5, 5] },
-  { kind: 'written', versions: [5, 6] },
+  { kind: 'written', outcomes: [5, 6] },
+  { kind: 'written', outcomes: [5, -6, 0] },
   { kind: 'values', values: [undefined, { version: 9, value: Buffer.from('v') }] },
   { kind: 'scanned', entries: [{ key: 'k', version: 9, value: Buffer.from('v') }], more: true },
-  ...(['not-leader', 'no-range', 'epoch-mismatch', 'overloaded', 'lost', 'closing'] as const).map(
-    (reason): RangeReply => ({ kind: 'refused', reason, leader: 3, descriptors: [descriptor] }),
-  ),
+  ...(
+    [
+      'not-leader',
+      'no-range',
+      'epoch-mismatch',
+      'overloaded',
+      'lost',
+      'closing',
+      'snapshot-expired',
+      'not-ready',
+    ] as const
+  ).map((reason): RangeReply => ({ kind: 'refused', reason, leader: 3, descriptors: [descriptor] })),
+  { kind: 'timestamps', first: 2 ** 42, safePoint: 2 ** 41 },
   { kind: 'unknown' },
 ]
 

@@ -1,11 +1,11 @@
-import type { Key, NodeId, RangeId, Version } from '@cordillera/base'
+import type { Key, NodeId, RangeId, Term, Version } from '@cordillera/base'
 import type { Descriptor } from '@cordillera/ranges'
 
 /**
  * What a gateway asks of the replica that leads a range, here or on another node. One request carries everything that
  * one gateway had for one range in one turn; one reply answers all of it.
  */
-export type RangeRequest = WriteRequest | ReadRequest | ScanRequest
+export type RangeRequest = WriteRequest | ReadRequest | ScanRequest | TimestampsRequest
 
 /** Commands to propose, in order, as one write block of `@cordillera/ranges` (which carries the epoch). */
 export interface WriteRequest {
@@ -16,19 +16,24 @@ export interface WriteRequest {
   readonly block: Uint8Array
 }
 
-/** Linearizable reads of the newest versions. The reply may hold fewer values than keys; ask again for the rest. */
+/**
+ * Reads of the versions at the timestamp `at`; linearizable reads of the newest ones when it is 0. The reply may hold
+ * fewer values than keys; ask again for the rest.
+ */
 export interface ReadRequest {
   readonly kind: 'read'
   readonly rangeId: RangeId
   readonly epochVersion: number
+  readonly at: Version
   readonly keys: readonly Key[]
 }
 
-/** A linearizable scan within one range: `start` inclusive, `end` exclusive, both within the range's span. */
+/** A scan within one range, as {@link ReadRequest}: `start` inclusive, `end` exclusive, both within the range's span. */
 export interface ScanRequest {
   readonly kind: 'scan'
   readonly rangeId: RangeId
   readonly epochVersion: number
+  readonly at: Version
   readonly start: Key
   readonly end: Key | null
   readonly reverse: boolean
@@ -39,12 +44,39 @@ export interface ScanRequest {
   readonly values: boolean
 }
 
-export type RangeReply = WrittenReply | ValuesReply | ScannedReply | RefusedReply | UnknownReply
+/**
+ * Asks the oracle, beside the leader of the system range, for `count` timestamps in a row; with 0 only for the news.
+ * It also is the asking node's report on its snapshots.
+ */
+export interface TimestampsRequest {
+  readonly kind: 'timestamps'
+  readonly rangeId: RangeId
+  /** Who asks. */
+  readonly nodeId: NodeId
+  /**
+   * The term of the asking node's own replica of the system range as the request left, 0 without one. A voter that
+   * still knows the oracle's term confirms its leadership by that.
+   */
+  readonly term: Term
+  readonly count: number
+  /** No snapshot that is open on the node, or that it will ever open, is below. */
+  readonly oldestSnapshot: Version
+}
 
-/** All commands of the block are committed and applied: a version a command, in order. */
+export type RangeReply = WrittenReply | ValuesReply | ScannedReply | TimestampsReply | RefusedReply | UnknownReply
+
+/** All commands of the block are committed and applied: an outcome a command (see `outcomeKind` of ranges), in order. */
 export interface WrittenReply {
   readonly kind: 'written'
-  readonly versions: readonly Version[]
+  readonly outcomes: readonly number[]
+}
+
+/** `first` and the `count - 1` behind it are the asker's alone; with a count of 0 all issued so far are below `first`. */
+export interface TimestampsReply {
+  readonly kind: 'timestamps'
+  readonly first: Version
+  /** What no snapshot can see any more may be collected: versions superseded at or below. Never goes back. */
+  readonly safePoint: Version
 }
 
 /**
@@ -77,14 +109,25 @@ export interface ScannedEntry extends VersionedValue {
  *
  * `not-leader`: `leader` is the node believed to lead (0 unknown). `no-range`: this node has no such replica.
  * `epoch-mismatch`: the span changed; `descriptors` are the ranges now there. `overloaded`: too much is waiting.
- * `lost`: the proposal was replaced by another leader's entry. `closing`: the node shuts down.
+ * `lost`: the proposal was replaced by another leader's entry. `closing`: the node shuts down. `snapshot-expired`: the
+ * versions at the timestamp may be collected already. `not-ready`: the leader cannot issue timestamps yet.
  */
 export interface RefusedReply {
   readonly kind: 'refused'
-  readonly reason: 'not-leader' | 'no-range' | 'epoch-mismatch' | 'overloaded' | 'lost' | 'closing'
+  readonly reason: RefusalReason
   readonly leader: NodeId
   readonly descriptors: readonly Descriptor[]
 }
+
+export type RefusalReason =
+  | 'not-leader'
+  | 'no-range'
+  | 'epoch-mismatch'
+  | 'overloaded'
+  | 'lost'
+  | 'closing'
+  | 'snapshot-expired'
+  | 'not-ready'
 
 /** The request was proposed and its outcome cannot be told any more. */
 export interface UnknownReply {

@@ -1,4 +1,4 @@
-import { assert, assertNever, type ByteReader, type ByteWriter, type NodeId, type Version } from '@cordillera/base'
+import { assert, assertNever, type ByteReader, type ByteWriter, type NodeId } from '@cordillera/base'
 import {
   type Descriptor,
   PREFIXED_KEY_BYTES_MAX,
@@ -13,6 +13,7 @@ import type {
   RefusedReply,
   ScannedEntry,
   ScannedReply,
+  TimestampsReply,
   VersionedValue,
 } from './range-call.js'
 import { writeKey } from './range-request-codec.js'
@@ -21,9 +22,11 @@ import { RecordKind } from './record.js'
 /**
  * The layouts of a range's replies: `u8 kind, callId, u8 last, u32 bodyLength`, then the body:
  *
- * - written: `u8 equal, count, version` when all versions are one, else `u8 0, count, count × version`,
+ * - written: `u8 1, count, first` when every outcome is one above that before it, as versions of one entry are, else
+ *   `u8 0, count, count × (u8 sign, magnitude)`,
  * - values: `count, count × (version, [bytes value])`; version 0 is "absent" and has no value,
  * - scanned: `u8 more, count, count × (key, version, bytes value)`,
+ * - issued: `first, safePoint`,
  * - refused: `u8 reason, leader, count, count × descriptor`; unknown: nothing.
  *
  * Values and scans that are large come in several records of at most about {@link PART_BYTES} and one value, of which
@@ -36,7 +39,8 @@ export const PART_BYTES = 256 * 1024
 
 const LAST = 1
 const EACH = 0
-const EQUAL = 1
+const CONSECUTIVE = 1
+const NEGATIVE = 1
 const reasons: readonly RefusedReply['reason'][] = [
   'not-leader',
   'no-range',
@@ -44,6 +48,8 @@ const reasons: readonly RefusedReply['reason'][] = [
   'overloaded',
   'lost',
   'closing',
+  'snapshot-expired',
+  'not-ready',
 ]
 /** Descriptors are at least this long. */
 const DESCRIPTOR_BYTES_MIN = 7
@@ -67,13 +73,16 @@ export interface RecordTarget {
 export function writeReply(target: RecordTarget, callId: number, reply: RangeReply): void {
   switch (reply.kind) {
     case 'written':
-      writeWritten(target, callId, reply.versions)
+      writeWritten(target, callId, reply.outcomes)
       break
     case 'values':
       writeValues(target, callId, reply.values)
       break
     case 'scanned':
       writeScanned(target, callId, reply)
+      break
+    case 'timestamps':
+      writeIssued(target, callId, reply)
       break
     case 'refused':
       writeRefused(target, callId, reply)
@@ -101,15 +110,22 @@ function endRecord(target: RecordTarget, out: ByteWriter, bodyAt: number): void 
   target.endRecord()
 }
 
-function writeWritten(target: RecordTarget, callId: number, versions: readonly Version[]): void {
+function writeWritten(target: RecordTarget, callId: number, outcomes: readonly number[]): void {
   const { out } = target
   const bodyAt = beginRecord(out, RecordKind.written, callId, true)
-  const first = versions[0] ?? 0
-  let equal = true
-  for (let i = 1; i < versions.length && equal; i++) equal = versions[i] === first
-  out.u8(equal ? EQUAL : EACH).varint(versions.length)
-  if (equal) out.varint(first)
-  else for (let i = 0; i < versions.length; i++) out.varint(versions[i]!)
+  const first = outcomes[0] ?? 1
+  let consecutive = first > 0
+  for (let i = 1; i < outcomes.length && consecutive; i++) consecutive = outcomes[i] === first + i
+  out.u8(consecutive ? CONSECUTIVE : EACH).varint(outcomes.length)
+  if (consecutive) out.varint(first)
+  else for (let i = 0; i < outcomes.length; i++) out.u8(outcomes[i]! < 0 ? NEGATIVE : 0).varint(Math.abs(outcomes[i]!))
+  endRecord(target, out, bodyAt)
+}
+
+function writeIssued(target: RecordTarget, callId: number, { first, safePoint }: TimestampsReply): void {
+  const { out } = target
+  const bodyAt = beginRecord(out, RecordKind.issued, callId, true)
+  out.varint(first).varint(safePoint)
   endRecord(target, out, bodyAt)
 }
 
@@ -175,8 +191,12 @@ export interface ReplyShape {
 }
 
 export function replyShape(request: RangeRequest): ReplyShape {
-  const count = request.kind === 'write' ? request.count : request.kind === 'read' ? request.keys.length : request.limit
-  return { kind: request.kind, count, values: undefined, entries: undefined }
+  return { kind: request.kind, count: resultsOf(request), values: undefined, entries: undefined }
+}
+
+function resultsOf(request: RangeRequest): number {
+  if (request.kind === 'read') return request.keys.length
+  return request.kind === 'scan' ? request.limit : request.count
 }
 
 /** What precedes a reply's body. */
@@ -211,11 +231,14 @@ export function readReply(
 function readBody(reader: ByteReader, kind: number, last: boolean, shape: ReplyShape): RangeReply | undefined {
   switch (kind) {
     case RecordKind.written:
-      return { kind: 'written', versions: readVersions(reader, shape) }
+      return { kind: 'written', outcomes: readOutcomes(reader, shape) }
     case RecordKind.values:
       return readValues(reader, last, shape)
     case RecordKind.scanned:
       return readScanned(reader, last, shape)
+    case RecordKind.issued:
+      if (shape.kind !== 'timestamps') throw malformed('an answer to another request')
+      return { kind: 'timestamps', first: reader.varint(), safePoint: reader.varint() }
     case RecordKind.refused:
       return readRefused(reader)
     case RecordKind.unknown:
@@ -225,18 +248,23 @@ function readBody(reader: ByteReader, kind: number, last: boolean, shape: ReplyS
   }
 }
 
-function readVersions(reader: ByteReader, shape: ReplyShape): Version[] {
+function readOutcomes(reader: ByteReader, shape: ReplyShape): number[] {
   const mode = reader.u8()
   const count = reader.varint()
   if (shape.kind !== 'write' || count !== shape.count) throw malformed('an answer to another request')
-  const versions: Version[] = []
-  if (mode === EQUAL) {
-    const version = reader.varint()
-    for (let i = 0; i < count; i++) versions.push(version)
+  const outcomes: number[] = []
+  if (mode === CONSECUTIVE) {
+    const first = reader.varint()
+    if (first < 1 || first > Number.MAX_SAFE_INTEGER - count) throw malformed('versions that are none')
+    for (let i = 0; i < count; i++) outcomes.push(first + i)
   } else if (mode === EACH) {
-    for (let i = 0; i < count; i++) versions.push(reader.varint())
-  } else throw malformed('versions in an unknown mode')
-  return versions
+    for (let i = 0; i < count; i++) {
+      const isNegative = readFlags(reader, NEGATIVE) === NEGATIVE
+      const magnitude = reader.varint()
+      outcomes.push(isNegative && magnitude !== 0 ? -magnitude : magnitude)
+    }
+  } else throw malformed('outcomes in an unknown mode')
+  return outcomes
 }
 
 function readValues(reader: ByteReader, last: boolean, shape: ReplyShape): RangeReply | undefined {

@@ -1,15 +1,16 @@
 import { assert, assertNever, type ByteReader, type ByteWriter, type Key } from '@cordillera/base'
 import { PREFIXED_KEY_BYTES_MAX } from '@cordillera/ranges'
 import { malformed, readFlags, readId } from './raft-codec.js'
-import type { RangeRequest, ReadRequest, ScanRequest, WriteRequest } from './range-call.js'
+import type { RangeRequest, ReadRequest, ScanRequest, TimestampsRequest, WriteRequest } from './range-call.js'
 import { RECORD_BYTES_MAX, RecordKind } from './record.js'
 
 /**
  * The layouts of requests to a range: `u8 kind, callId, rangeId`, then
  *
  * - write: `count, bytes block` (the block is opaque here; who proposes it checks it),
- * - read: `epochVersion, count, count × key`,
- * - scan: `epochVersion, u8 flags, key start, [key end], limit, bytesMax`.
+ * - read: `epochVersion, at, count, count × key`,
+ * - scan: `epochVersion, at, u8 flags, key start, [key end], limit, bytesMax`,
+ * - timestamps: `nodeId, term, count, oldestSnapshot`.
  *
  * A decoded block is a view of the frame; keys are copies.
  */
@@ -34,6 +35,8 @@ export function requestBytes(request: RangeRequest): number {
     }
     case 'scan':
       return request.start.length + (request.end?.length ?? 0)
+    case 'timestamps':
+      return 0
     default:
       return assertNever(request)
   }
@@ -47,11 +50,15 @@ export function writeRequest(out: ByteWriter, callId: number, request: RangeRequ
       break
     case 'read':
       out.u8(RecordKind.read).varint(callId).varint(request.rangeId)
-      out.varint(request.epochVersion).varint(request.keys.length)
+      out.varint(request.epochVersion).varint(request.at).varint(request.keys.length)
       for (let i = 0; i < request.keys.length; i++) writeKey(out, request.keys[i]!, PREFIXED_KEY_BYTES_MAX)
       break
     case 'scan':
       writeScan(out, callId, request)
+      break
+    case 'timestamps':
+      out.u8(RecordKind.timestamps).varint(callId).varint(request.rangeId)
+      out.varint(request.nodeId).varint(request.term).varint(request.count).varint(request.oldestSnapshot)
       break
     default:
       assertNever(request)
@@ -60,7 +67,8 @@ export function writeRequest(out: ByteWriter, callId: number, request: RangeRequ
 
 function writeScan(out: ByteWriter, callId: number, request: ScanRequest): void {
   const { end } = request
-  out.u8(RecordKind.scan).varint(callId).varint(request.rangeId).varint(request.epochVersion)
+  out.u8(RecordKind.scan).varint(callId).varint(request.rangeId)
+  out.varint(request.epochVersion).varint(request.at)
   out.u8((end === null ? 0 : HAS_END) | (request.reverse ? REVERSE : 0) | (request.values ? VALUES : 0))
   writeKey(out, request.start, BOUND_BYTES_MAX)
   if (end !== null) writeKey(out, end, BOUND_BYTES_MAX)
@@ -76,8 +84,8 @@ export function writeKey(out: ByteWriter, key: Key, bytesMax: number): void {
 export function readRequest(reader: ByteReader, kind: number): RangeRequest {
   const rangeId = readId(reader)
   if (kind === RecordKind.write) return readWrite(reader, rangeId)
-  const epochVersion = reader.varint()
-  return kind === RecordKind.read ? readRead(reader, rangeId, epochVersion) : readScan(reader, rangeId, epochVersion)
+  if (kind === RecordKind.timestamps) return readTimestamps(reader, rangeId)
+  return kind === RecordKind.read ? readRead(reader, rangeId) : readScan(reader, rangeId)
 }
 
 function readWrite(reader: ByteReader, rangeId: number): WriteRequest {
@@ -87,20 +95,32 @@ function readWrite(reader: ByteReader, rangeId: number): WriteRequest {
   return { kind: 'write', rangeId, count, block }
 }
 
-function readRead(reader: ByteReader, rangeId: number, epochVersion: number): ReadRequest {
+function readTimestamps(reader: ByteReader, rangeId: number): TimestampsRequest {
+  const nodeId = readId(reader)
+  const term = reader.varint()
+  const count = reader.varint()
+  return { kind: 'timestamps', rangeId, nodeId, term, count, oldestSnapshot: reader.varint() }
+}
+
+function readRead(reader: ByteReader, rangeId: number): ReadRequest {
+  const epochVersion = reader.varint()
+  const at = reader.varint()
   const count = reader.varint()
   if (count > reader.remaining) throw malformed('more keys than bytes')
   const keys: Key[] = []
   for (let i = 0; i < count; i++) keys.push(reader.key(PREFIXED_KEY_BYTES_MAX))
-  return { kind: 'read', rangeId, epochVersion, keys }
+  return { kind: 'read', rangeId, epochVersion, at, keys }
 }
 
-function readScan(reader: ByteReader, rangeId: number, epochVersion: number): ScanRequest {
+function readScan(reader: ByteReader, rangeId: number): ScanRequest {
+  const epochVersion = reader.varint()
+  const at = reader.varint()
   const flags = readFlags(reader, HAS_END | REVERSE | VALUES)
   const start = reader.key(BOUND_BYTES_MAX)
   const end = (flags & HAS_END) === 0 ? null : reader.key(BOUND_BYTES_MAX)
   const limit = reader.varint()
   const bytesMax = reader.varint()
   const reverse = (flags & REVERSE) !== 0
-  return { kind: 'scan', rangeId, epochVersion, start, end, reverse, limit, bytesMax, values: (flags & VALUES) !== 0 }
+  const values = (flags & VALUES) !== 0
+  return { kind: 'scan', rangeId, epochVersion, at, start, end, reverse, limit, bytesMax, values }
 }

@@ -37,10 +37,10 @@ export function readFrame(frame: Uint8Array, sink: RecordSink): void {
       const message = readMessage(reader, kind)
       if (message === undefined) throw malformed('a record of an unknown kind')
       sink.onRaft(rangeId, message)
-    } else if (kind >= RecordKind.write && kind <= RecordKind.scan) {
+    } else if (kind >= RecordKind.write && kind <= RecordKind.timestamps) {
       const callId = readId(reader)
       sink.onRequest(callId, readRequest(reader, kind))
-    } else if (kind >= RecordKind.written && kind <= RecordKind.unknown) {
+    } else if (kind >= RecordKind.written && kind <= RecordKind.issued) {
       readReplyRecord(reader, kind, sink)
     } else {
       readOther(reader, kind, sink)

@@ -11,7 +11,7 @@
  * Nodes speak to each other only when theirs are equal. Counts up with every change of a layout: a test pins it to a
  * hash of sample encodings.
  */
-export const PROTOCOL_VERSION = 1
+export const PROTOCOL_VERSION = 2
 
 /** The first bytes of every frame belong to the transport, which may keep a checksum of the rest there. */
 export const FRAME_ROOM_BYTES = 4
@@ -35,11 +35,13 @@ export const RecordKind = {
   write: 32,
   read: 33,
   scan: 34,
+  timestamps: 35,
   written: 40,
   values: 41,
   scanned: 42,
   refused: 43,
   unknown: 44,
+  issued: 45,
   ask: 48,
   answer: 49,
   askFailed: 50,

@@ -5,6 +5,7 @@ import { type Descriptor, initialSpans, SYSTEM_RANGE_ID, SYSTEM_SPAN, WriteBlock
 import { MemoryEngine, StateStore } from '@cordillera/state'
 import type { RangeReply, RangeRequest } from '@cordillera/wire'
 import { defaultReplicasLimits, Replicas, type ReplicasLimits } from '../replicas.js'
+import { ManualOracle, RecordedSeat } from './manual-oracle.js'
 
 /** Stores of a few nodes in one process, on a clock that the test drives; messages arrive a turn later. */
 export interface Store {
@@ -14,10 +15,14 @@ export interface Store {
   readonly state: StateStore
   readonly replicas: Replicas
   readonly fatal: unknown[]
+  readonly seat: RecordedSeat
 }
 
 export class Stores {
   readonly clock = new ManualClock()
+  readonly oracle = new ManualOracle(this.clock)
+  /** Messages that are lost. */
+  loses: (message: Message) => boolean = () => false
   readonly stores = new Map<NodeId, Store>()
   readonly descriptors: readonly Descriptor[]
   /** Nodes that nobody reaches. */
@@ -95,6 +100,7 @@ export class Stores {
         }),
       )
       const fatal: unknown[] = []
+      const seat = new RecordedSeat()
       const replicas = new Replicas({
         nodeId,
         clock,
@@ -107,9 +113,11 @@ export class Stores {
           sendRaft: (to, rangeId, message) => this.#send(nodeId, to, rangeId, message),
         },
         limits: { ...defaultReplicasLimits, ...limits },
+        timestamps: this.oracle.source(),
+        systemSeat: seat,
         onFatal: (error) => fatal.push(error),
       })
-      this.stores.set(nodeId, { nodeId, disk, log, state, replicas, fatal })
+      this.stores.set(nodeId, { nodeId, disk, log, state, replicas, fatal, seat })
     }
     await clock.run(opening())
   }
@@ -122,7 +130,7 @@ export class Stores {
     if (!this.#reaches(from, to)) return false
     this.messages++
     this.clock.defer(() => {
-      if (this.#reaches(from, to)) this.stores.get(to)!.replicas.onRaft(from, rangeId, message)
+      if (this.#reaches(from, to) && !this.loses(message)) this.stores.get(to)!.replicas.onRaft(from, rangeId, message)
     })
     return true
   }
@@ -130,12 +138,13 @@ export class Stores {
 
 export function writeOf(descriptor: Descriptor, key: string, value: string): RangeRequest {
   const builder = new WriteBlockBuilder(descriptor.epoch.version)
-  builder.put(key, new TextEncoder().encode(value))
+  builder.put(0, key, new TextEncoder().encode(value))
   return { kind: 'write', rangeId: descriptor.rangeId, count: 1, block: builder.take() }
 }
 
-export function readOf(descriptor: Descriptor, key: string): RangeRequest {
-  return { kind: 'read', rangeId: descriptor.rangeId, epochVersion: descriptor.epoch.version, keys: [key] }
+/** `at` 0: the newest version. */
+export function readOf(descriptor: Descriptor, key: string, at = 0): RangeRequest {
+  return { kind: 'read', rangeId: descriptor.rangeId, epochVersion: descriptor.epoch.version, at, keys: [key] }
 }
 
 /** A key within the range's span. */

@@ -9,7 +9,7 @@ import {
 } from '@cordillera/base'
 import { type Command, type Descriptor, decodeWriteBlock } from '@cordillera/ranges'
 import type { RangeReply, RangeRequest, ReadRequest, ScanRequest, VersionedValue, WriteRequest } from '@cordillera/wire'
-import { defaultRouterLimits, type RangeCall, Router, type RouterLimits } from '../index.js'
+import { defaultRouterLimits, type RangeCall, Router, type RouterLimits, type SnapshotSource } from '../index.js'
 import { VirtualClock } from './virtual-clock.js'
 
 /** A request that was sent, and the way to end it. */
@@ -53,6 +53,21 @@ export class RecordedCalls implements RangeCall {
   }
 }
 
+/** New snapshots are at 77. */
+export class RecordedSnapshots implements SnapshotSource {
+  readonly opened: Version[] = []
+  readonly closed: [Version, boolean][] = []
+
+  open(at: Version, _deadlineMs: number, done: (error: undefined, at: Version) => void): void {
+    this.opened.push(at)
+    done(undefined, at === 0 ? 77 : at)
+  }
+
+  close(at: Version, mayGoOn: boolean): void {
+    this.closed.push([at, mayGoOn])
+  }
+}
+
 export type Answer<Result> = CordilleraError | Result
 
 /** A router over recorded calls, on a virtual clock. Nodes are 1 (this one), 2 and 3. */
@@ -60,8 +75,11 @@ export function setUp(limits: Partial<RouterLimits> = {}, descriptors: Descripto
   const clock = new VirtualClock()
   const calls = new RecordedCalls(clock)
   const missing: Key[] = []
+  const snapshots = new RecordedSnapshots()
   const router = new Router({
     rangeCall: calls,
+    incarnation: 1,
+    snapshots,
     clock,
     random: new SeededRandom(7),
     logger: silentLogger,
@@ -75,6 +93,7 @@ export function setUp(limits: Partial<RouterLimits> = {}, descriptors: Descripto
     calls,
     router,
     missing,
+    snapshots,
     /** Runs `put` and collects its answers: a version or an error. */
     put(key: string, value = 'v', deadlineMs = within()): Answer<Version>[] {
       const answers: Answer<Version>[] = []
@@ -102,7 +121,7 @@ export function range(parts: Partial<Descriptor> & { version?: number; confVersi
 }
 
 export function written(request: RangeRequest, version = 1): RangeReply {
-  return { kind: 'written', versions: Array.from({ length: (request as WriteRequest).count }, () => version) }
+  return { kind: 'written', outcomes: Array.from({ length: (request as WriteRequest).count }, () => version) }
 }
 
 /** Values that are the keys. */
@@ -128,6 +147,7 @@ export function commandsOf(request: RangeRequest): readonly Command[] {
 }
 
 export function epochOf(request: RangeRequest): number {
+  if (request.kind === 'timestamps') return 0
   return request.kind === 'write' ? decodeWriteBlock(request.block).epochVersion : request.epochVersion
 }
 

@@ -1,5 +1,12 @@
 import type { Clock, Key, NodeId, Random, RangeId } from '@cordillera/base'
-import { type Descriptor, decodeWriteBlock, type ReplicaPlace, spanContains } from '@cordillera/ranges'
+import {
+  applyEntry,
+  type Descriptor,
+  joinBlocks,
+  OperationMemory,
+  type ReplicaPlace,
+  spanContains,
+} from '@cordillera/ranges'
 import type { RangeReply, RangeRequest, ReadRequest, ScannedEntry, ScanRequest, WriteRequest } from '@cordillera/wire'
 import type { RangeCall } from '../index.js'
 
@@ -28,6 +35,7 @@ export class UnreliableCluster implements RangeCall {
   ranges: Descriptor[]
   readonly leaders = new Map<RangeId, NodeId>()
   faults: Faults
+  readonly #memories = new Map<RangeId, OperationMemory>()
   #version = 0
   #nextRangeId = 10
   readonly #clock: Clock
@@ -76,31 +84,42 @@ export class UnreliableCluster implements RangeCall {
       return { kind: 'refused', reason: reasons[this.#random.below(4)]!, leader: hint, descriptors: [] }
     }
     const descriptor = this.ranges.find(({ rangeId }) => rangeId === request.rangeId)!
-    const epochVersion = request.kind === 'write' ? decodeWriteBlock(request.block).epochVersion : request.epochVersion
-    if (epochVersion !== descriptor.epoch.version) {
-      return { kind: 'refused', reason: 'epoch-mismatch', leader: node, descriptors: this.ranges }
-    }
-    if (request.kind === 'write') return this.#write(request, descriptor)
-    if (request.kind === 'read') return this.#read(request, descriptor)
-    return this.#scan(request)
+    const mismatch = { kind: 'refused', reason: 'epoch-mismatch', leader: node, descriptors: this.ranges } as const
+    if (request.kind === 'write') return this.#write(request, descriptor) ?? mismatch
+    if (request.kind === 'timestamps') return { kind: 'timestamps', first: ++this.#version, safePoint: 0 }
+    if (request.epochVersion !== descriptor.epoch.version) return mismatch
+    return request.kind === 'read' ? this.#read(request, descriptor) : this.#scan(request)
   }
 
-  #write(request: WriteRequest, descriptor: Descriptor): RangeReply {
-    const { commands } = decodeWriteBlock(request.block)
+  /** As a replica applies it; undefined: the epoch is another one. */
+  #write(request: WriteRequest, descriptor: Descriptor): RangeReply | undefined {
     const isUnknown = this.#happens('unknown')
     if (isUnknown && this.#random.below(2) === 0) return { kind: 'unknown' }
-    const versions = commands.map((command) => {
-      if (!spanContains(descriptor, command.key)) this.misrouted.push(command.key)
-      const version = ++this.#version
-      if (command.kind === 'delete') this.data.delete(command.key)
+    const view = {
+      descriptor,
+      memory: this.#memoryOf(descriptor.rangeId),
+      versionOf: (key: Key) => this.data.get(key)?.version ?? 0,
+    }
+    const payload = joinBlocks(0, { timestamp: this.#version + 1, ageMs: 0 }, [request.block])
+    const { commandCount, writes, results } = applyEntry(view, payload)
+    this.#version += commandCount
+    for (const { key, value, version } of writes) {
+      if (value === undefined) this.data.delete(key)
       else {
-        const text = Buffer.from(command.value).toString()
+        const text = Buffer.from(value).toString()
         this.executed.set(text, (this.executed.get(text) ?? 0) + 1)
-        this.data.set(command.key, { version, value: Buffer.from(command.value) })
+        this.data.set(key, { version, value: Buffer.from(value) })
       }
-      return version
-    })
-    return isUnknown ? { kind: 'unknown' } : { kind: 'written', versions }
+    }
+    const [result] = results
+    if (result?.kind !== 'applied') return undefined
+    return isUnknown ? { kind: 'unknown' } : { kind: 'written', outcomes: result.outcomes }
+  }
+
+  #memoryOf(rangeId: RangeId): OperationMemory {
+    const memory = this.#memories.get(rangeId) ?? new OperationMemory()
+    this.#memories.set(rangeId, memory)
+    return memory
   }
 
   #read(request: ReadRequest, descriptor: Descriptor): RangeReply {
@@ -133,6 +152,7 @@ export class UnreliableCluster implements RangeCall {
     const right: Descriptor = { ...parent, rangeId, start: at, epoch }
     this.ranges = this.ranges.flatMap((other) => (other === parent ? [{ ...parent, end: at, epoch }, right] : [other]))
     this.leaders.set(rangeId, this.leaders.get(parent.rangeId)!)
+    this.#memories.set(rangeId, this.#memoryOf(parent.rangeId).copy())
   }
 
   #anyRange(): Descriptor {

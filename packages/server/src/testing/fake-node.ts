@@ -1,11 +1,38 @@
+import { Buffer } from 'node:buffer'
 import { CordilleraError, type Key, type Version } from '@cordillera/base'
+import type { WriteGuard } from '@cordillera/ranges'
 import type { ClusterInfo, NodeInfo, RangeInfo } from '../admin-schemas.js'
-import type { ScannedPage, ScanPage, ServedNode, ServedRangeFilter, ServedRouter } from '../served-node.js'
+import type {
+  ScannedPage,
+  ScanPage,
+  ServedNode,
+  ServedRangeFilter,
+  ServedRouter,
+  ServedValue,
+  WriteDone,
+} from '../served-node.js'
 
-/** A node in memory: a sorted map, a version a write, and switches that make it fail or wait. */
+/** A version, or the refusal. */
+type Outcome = Version | CordilleraError
+
+interface Operation {
+  readonly fingerprint: string
+  readonly outcome: Outcome
+}
+
+/**
+ * A node in memory: a sorted map, a version a write, conditions, writes that take effect once, snapshots for scans, and
+ * switches that make it fail or wait.
+ */
 export class FakeNode implements ServedNode {
-  readonly data = new Map<Key, { version: Version; value: Uint8Array }>()
+  readonly data = new Map<Key, ServedValue>()
   readonly deadlines: number[] = []
+  /** Of every write, in order. */
+  readonly guards: (WriteGuard | undefined)[] = []
+  /** Of every page of a scan, in order. */
+  readonly pages: ScanPage[] = []
+  /** By version: what a scan that began then sees. Cleared, they have expired. */
+  readonly snapshots = new Map<Version, ReadonlyMap<Key, ServedValue>>()
   readonly filters: ServedRangeFilter[] = []
   ready = true
   /** What every operation answers instead. */
@@ -14,26 +41,15 @@ export class FakeNode implements ServedNode {
   holding = false
   readonly held: (() => void)[] = []
   pagesMax = Number.POSITIVE_INFINITY
+  /** After so many pages every snapshot has expired. */
+  expireAfterPages = Number.POSITIVE_INFINITY
   rangeList: RangeInfo[] = [range(1, '', '', null), range(2, 'default', '', '8'), range(3, 'default', '8', null)]
   #version = 0
+  readonly #operations = new Map<string, Operation>()
 
   readonly router: ServedRouter = {
-    put: (key, value, deadlineMs, done) => {
-      this.deadlines.push(deadlineMs)
-      this.#answer(() => {
-        if (this.failure !== undefined) return done(this.failure, 0)
-        this.data.set(key, { version: ++this.#version, value })
-        done(undefined, this.#version)
-      })
-    },
-    delete: (key, deadlineMs, done) => {
-      this.deadlines.push(deadlineMs)
-      this.#answer(() => {
-        if (this.failure !== undefined) return done(this.failure, 0)
-        this.data.delete(key)
-        done(undefined, ++this.#version)
-      })
-    },
+    put: (key, value, deadlineMs, done, guard) => this.#write(key, value, deadlineMs, done, guard),
+    delete: (key, deadlineMs, done, guard) => this.#write(key, undefined, deadlineMs, done, guard),
     get: (key, deadlineMs, done) => {
       this.deadlines.push(deadlineMs)
       this.#answer(() => done(this.failure, this.failure === undefined ? this.data.get(key) : undefined))
@@ -73,18 +89,62 @@ export class FakeNode implements ServedNode {
     else queueMicrotask(callback)
   }
 
-  #scan({ start, end, reverse, limit, values, bytesMax }: ScanPage): ScannedPage {
-    const keys = [...this.data.keys()].filter((key) => key >= start && (end === null || key < end)).sort()
+  #write(
+    key: Key,
+    value: Uint8Array | undefined,
+    deadlineMs: number,
+    done: WriteDone,
+    guard: WriteGuard | undefined,
+  ): void {
+    this.deadlines.push(deadlineMs)
+    this.guards.push(guard)
+    this.#answer(() => {
+      const outcome = this.failure ?? this.#once(key, value, guard)
+      if (outcome instanceof Error) done(outcome, 0)
+      else done(undefined, outcome)
+    })
+  }
+
+  #once(key: Key, value: Uint8Array | undefined, guard: WriteGuard | undefined): Outcome {
+    if (guard?.idempotency === undefined) return this.#run(key, value, guard)
+    const hex = Buffer.from(guard.idempotency).toString('hex')
+    const [id, fingerprint] = [hex.slice(0, 32), hex.slice(32)]
+    const known = this.#operations.get(id)
+    if (known !== undefined && known.fingerprint !== fingerprint) return new CordilleraError('IDEMPOTENCY_KEY_REUSED')
+    const outcome = known?.outcome ?? this.#run(key, value, guard)
+    this.#operations.set(id, { fingerprint, outcome })
+    return outcome
+  }
+
+  #run(key: Key, value: Uint8Array | undefined, guard: WriteGuard | undefined): Outcome {
+    const version = this.data.get(key)?.version ?? 0
+    const holds = (guard?.ifVersion ?? version) === version && !(guard?.ifPresent && version === 0)
+    if (!holds) return new CordilleraError('VERSION_MISMATCH', { details: { version } })
+    const written = ++this.#version
+    if (value === undefined) this.data.delete(key)
+    else this.data.set(key, { version: written, value })
+    return written
+  }
+
+  #scan(page: ScanPage): ScannedPage {
+    const { start, end, reverse, limit, values, bytesMax } = page
+    this.pages.push(page)
+    const at = page.at === 0 ? ++this.#version : page.at
+    if (page.at === 0) this.snapshots.set(at, new Map(this.data))
+    if (this.expireAfterPages-- <= 0) this.snapshots.clear()
+    const data = this.snapshots.get(at)
+    if (data === undefined) throw new CordilleraError('SNAPSHOT_EXPIRED')
+    const keys = [...data.keys()].filter((key) => key >= start && (end === null || key < end)).sort()
     if (reverse) keys.reverse()
     const entries = []
     let bytes = 0
     for (const key of keys) {
-      const { version, value } = this.data.get(key)!
+      const { version, value } = data.get(key)!
       bytes += key.length + value.length
-      if (entries.length >= limit || (entries.length > 0 && bytes > bytesMax)) return { entries, more: true }
+      if (entries.length >= limit || (entries.length > 0 && bytes > bytesMax)) return { entries, more: true, at }
       entries.push({ key, version, value: values ? value : new Uint8Array() })
     }
-    return { entries, more: false }
+    return { entries, more: false, at }
   }
 }
 

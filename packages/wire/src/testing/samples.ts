@@ -1,7 +1,7 @@
 import { EntryType, type Message, sealEntry } from '@cordillera/raft-core'
 import type { Descriptor } from '@cordillera/ranges'
 import fc from 'fast-check'
-import type { RangeReply, RangeRequest } from '../range-call.js'
+import type { RangeReply, RangeRequest, RefusalReason } from '../range-call.js'
 
 /** Arbitrary well-formed messages of every kind. */
 const id = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }))
@@ -69,18 +69,28 @@ export const requests: fc.Arbitrary<RangeRequest> = fc.oneof(
     kind: fc.constant('read' as const),
     rangeId: id,
     epochVersion: number,
+    at: number,
     keys: fc.array(key, { maxLength: 10 }),
   }),
   fc.record({
     kind: fc.constant('scan' as const),
     rangeId: id,
     epochVersion: number,
+    at: number,
     start: key,
     end: fc.option(key),
     reverse: fc.boolean(),
     limit: fc.nat(10_000),
     bytesMax: number,
     values: fc.boolean(),
+  }),
+  fc.record({
+    kind: fc.constant('timestamps' as const),
+    rangeId: id,
+    nodeId: id,
+    term,
+    count: number,
+    oldestSnapshot: number,
   }),
 )
 
@@ -96,7 +106,10 @@ export const descriptors: fc.Arbitrary<Descriptor> = fc.record({
 
 const refused = fc.record({
   kind: fc.constant('refused' as const),
-  reason: fc.constantFrom('not-leader', 'no-range', 'epoch-mismatch', 'overloaded', 'lost', 'closing'),
+  reason: fc.constantFrom<RefusalReason>(
+    ...(['not-leader', 'no-range', 'epoch-mismatch', 'overloaded', 'lost', 'closing'] as const),
+    ...(['snapshot-expired', 'not-ready'] as const),
+  ),
   leader: number,
   descriptors: fc.array(descriptors, { maxLength: 3 }),
 })
@@ -107,10 +120,15 @@ export function repliesTo(request: RangeRequest): fc.Arbitrary<RangeReply> {
   switch (request.kind) {
     case 'write': {
       const { count } = request
-      const each = fc.array(id, { minLength: count, maxLength: count })
-      const equal = id.map((version) => new Array<number>(count).fill(version))
+      const outcome = fc.oneof(
+        id,
+        id.map((version) => -version),
+        fc.constant(0),
+      )
+      const each = fc.array(outcome, { minLength: count, maxLength: count })
+      const rising = fc.nat(2 ** 52).map((first) => Array.from({ length: count }, (_, i) => first + 1 + i))
       return fc.oneof(
-        fc.oneof(each, equal).map((versions) => ({ kind: 'written' as const, versions })),
+        fc.oneof(each, rising).map((outcomes) => ({ kind: 'written' as const, outcomes })),
         others,
       )
     }
@@ -127,6 +145,8 @@ export function repliesTo(request: RangeRequest): fc.Arbitrary<RangeReply> {
       const entries = fc.array(entry, { maxLength: Math.min(request.limit, 10) })
       return fc.oneof(fc.record({ kind: fc.constant('scanned' as const), entries, more: fc.boolean() }), others)
     }
+    case 'timestamps':
+      return fc.oneof(fc.record({ kind: fc.constant('timestamps' as const), first: id, safePoint: number }), others)
   }
 }
 
