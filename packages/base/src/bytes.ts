@@ -179,6 +179,16 @@ export class ByteReader {
     return this.#buffer.subarray(at, at + length)
   }
 
+  /** Passes over bytes written by {@link ByteWriter.bytes}: they end at the {@link offset}. Returns where they begin. */
+  skipBytes(lengthMax = 0xffffffff): number {
+    return this.#advance(this.#length(lengthMax))
+  }
+
+  /** Passes over so many bytes. Returns where they begin. */
+  skip(length: number): number {
+    return this.#advance(length)
+  }
+
   /** A view; see {@link ByteWriter.bytes}. Throws `CORRUPT` above `lengthMax`. */
   bytes(lengthMax = 0xffffffff): Buffer {
     return this.raw(this.#length(lengthMax))

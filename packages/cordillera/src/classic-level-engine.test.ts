@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Clock } from '@cordillera/base'
 import { silentLogger } from '@cordillera/base'
+import { Write } from '@cordillera/ranges'
 import { StateStore, stateEngineContract } from '@cordillera/state'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ClassicLevelEngine } from './classic-level-engine.js'
@@ -98,7 +99,7 @@ describe('a state store on classic-level', () => {
     let replica = await store.createReplica(descriptor, 7, { index: 0, term: 0 })
     const apply = (index: number, key: string, value: string | undefined): void => {
       const bytes = value === undefined ? undefined : Buffer.from(value)
-      store.apply(replica, index, 1, [{ key, value: bytes, version: index }])
+      store.apply(replica, index, 1, [Write.of(key, index, bytes)])
     }
     for (let i = 1; i <= 3000; i++) apply(i, `\xe9${i % 500}`, `flushed ${i}`)
     expect((await store.flush()).get(7)).toBe(3000)

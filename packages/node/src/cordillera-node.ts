@@ -316,7 +316,7 @@ export class CordilleraNode {
     const replicas = this.#replicas
     return {
       onRaft: (from, rangeId, message) => replicas.onRaft(from, rangeId, message),
-      onRangeRequest: (_from, request, reply) => replicas.execute(request, reply),
+      onRangeRequest: (_from, request, reply) => replicas.executeForeign(request, reply),
       onAsk: (from, method, body) => this.#onAsk(from, method, body),
       onLinkUp: (node, incarnation) => this.#onLinkUp(node, incarnation),
       onLinkDown: (node) => replicas.onLinkDown(node),

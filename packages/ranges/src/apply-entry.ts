@@ -3,10 +3,10 @@ import { type Descriptor, spanContains } from './descriptor.js'
 import { PREFIXED_KEY_BYTES_MAX, VALUE_BYTES_MAX } from './limits.js'
 import type { OperationMemory, SessionMemory } from './operation-memory.js'
 import { mismatchOutcome, OUTCOME_EXPIRED, OUTCOME_MEMORY_FULL, type OutcomeCode } from './outcome.js'
+import { DELETED, Write } from './write.js'
 import {
   DELETE,
   KIND_MASK,
-  readBlock,
   readFlags,
   readGuard,
   readSequence,
@@ -33,13 +33,6 @@ export interface ApplyView {
   versionOf(key: Key): Version
 }
 
-/** `value` undefined deletes. It is a view of the payload: keep that unchanged for as long. */
-export interface Write {
-  readonly key: Key
-  readonly value: Uint8Array | undefined
-  readonly version: Version
-}
-
 /** `applied`: an outcome a command, in order. `epoch-mismatch`: nothing of the block happened; ask for the route. */
 export type BlockResult =
   | { readonly kind: 'applied'; readonly outcomes: readonly OutcomeCode[] }
@@ -59,41 +52,52 @@ export interface AppliedEntry {
 const MISMATCH: BlockResult = { kind: 'epoch-mismatch' }
 
 /**
- * Applies the payload of a command entry. Throws `CORRUPT` when the payload is malformed, in which case none of it
- * counts and the store must stop.
+ * Applies the payload of a command entry: `entry` from `start` on. Throws `CORRUPT` when it is malformed, in which case none
+ * of it counts and the store must stop. Without `wantResults` the results are left out: only the proposer needs them.
  */
-export function applyEntry(view: ApplyView, payload: Uint8Array): AppliedEntry {
-  const reader = new ByteReader(payload)
+export function applyEntry(view: ApplyView, entry: Uint8Array, start = 0, wantResults = true): AppliedEntry {
+  const reader = new ByteReader(entry, start)
   const { timestamp, ageMs } = readStamp(reader)
   view.memory.advanceAge(ageMs)
-  const entry = new EntryApplication(view, timestamp)
+  const application = new EntryApplication(view, entry, timestamp)
   const results: BlockResult[] = []
-  while (reader.remaining > 0) results.push(entry.applyBlock(readBlock(reader)))
-  return { timestamp, commandCount: entry.commandCount, writes: entry.writes, results }
+  while (reader.remaining > 0) {
+    const length = reader.u32()
+    const blockStart = reader.skip(length)
+    const result = application.applyBlock(new ByteReader(entry, blockStart, blockStart + length), wantResults)
+    if (wantResults) results.push(result)
+  }
+  return { timestamp, commandCount: application.commandCount, writes: application.writes, results }
 }
+
+/** Numbers of the block at hand. Blocks are applied one at a time, so one array does for all. */
+const sequences: number[] = []
 
 class EntryApplication {
   readonly writes: Write[] = []
   commandCount = 0
   readonly #view: ApplyView
+  readonly #entry: Uint8Array
   readonly #timestamp: Version
   /** What this entry made of keys, once a condition has asked; 0 for deleted. */
   #versions: Map<Key, Version> | undefined
 
-  constructor(view: ApplyView, timestamp: Version) {
+  constructor(view: ApplyView, entry: Uint8Array, timestamp: Version) {
     this.#view = view
+    this.#entry = entry
     this.#timestamp = timestamp
   }
 
   /** Commands are read whole before the first one takes effect: one outside of the span refuses them all. */
-  applyBlock(block: ByteReader): BlockResult {
-    const { epochVersion, count, session, lowestOutstanding, firstSequence } = readWriteBlockHeader(block)
+  applyBlock(block: ByteReader, wantResults: boolean): BlockResult {
+    const { writes } = this
     const { descriptor } = this.#view
-    const candidates = new Array<Write>(count)
-    const sequences = new Array<number>(count)
+    const { epochVersion, count, session, lowestOutstanding, firstSequence } = readWriteBlockHeader(block)
+    const begin = writes.length
     let guards: (WriteGuard | undefined)[] | undefined
     let isWithin = epochVersion === descriptor.epoch.version
     let sequence = firstSequence
+    let version = this.#timestamp + this.commandCount
     for (let i = 0; i < count; i++) {
       const flags = readFlags(block)
       sequence = readSequence(block, sequence)
@@ -104,62 +108,73 @@ class EntryApplication {
         guards ??= []
         guards[i] = guard
       }
-      const value = (flags & KIND_MASK) === DELETE ? undefined : block.bytes(VALUE_BYTES_MAX)
-      candidates[i] = { key, value, version: this.#timestamp + this.commandCount + i }
       sequences[i] = sequence
+      const start = (flags & KIND_MASK) === DELETE ? 0 : block.skipBytes(VALUE_BYTES_MAX)
+      const end = (flags & KIND_MASK) === DELETE ? DELETED : block.offset
+      // Taken back below if the command does not write after all.
+      writes.push(new Write(key, version++, this.#entry, start, end))
     }
     block.end()
     this.commandCount += count
-    if (!isWithin) return MISMATCH
-    const memory = session.nodeId === 0 ? undefined : this.#view.memory.open(session, lowestOutstanding)
-    const refused = memory === 'expired' ? OUTCOME_EXPIRED : memory === 'memory-full' ? OUTCOME_MEMORY_FULL : 0
-    if (refused !== 0) return { kind: 'applied', outcomes: new Array<OutcomeCode>(count).fill(refused) }
-    const outcomes = new Array<OutcomeCode>(count)
-    for (let i = 0; i < count; i++) {
-      outcomes[i] = this.#applyOnce(memory as SessionMemory | undefined, sequences[i]!, candidates[i]!, guards?.[i])
+    if (!isWithin) {
+      writes.length = begin
+      return MISMATCH
     }
+    const memory = session.nodeId === 0 ? undefined : this.#view.memory.open(session, lowestOutstanding)
+    if (memory === 'expired' || memory === 'memory-full') {
+      writes.length = begin
+      const refused = memory === 'expired' ? OUTCOME_EXPIRED : OUTCOME_MEMORY_FULL
+      return { kind: 'applied', outcomes: new Array<OutcomeCode>(count).fill(refused) }
+    }
+    const outcomes: OutcomeCode[] = []
+    let kept = begin
+    for (let i = 0; i < count; i++) {
+      const write = writes[begin + i]!
+      const outcome = this.#applyOnce(memory, sequences[i]!, write, guards?.[i], kept)
+      if (outcome === write.version) writes[kept++] = write
+      if (wantResults) outcomes.push(outcome)
+    }
+    writes.length = kept
     return { kind: 'applied', outcomes }
   }
 
+  /** `kept`: so many of the entry's writes have taken effect so far. */
   #applyOnce(
     session: SessionMemory | undefined,
     sequence: number,
     write: Write,
     guard: WriteGuard | undefined,
+    kept: number,
   ): OutcomeCode {
     const remembered = session?.find(sequence)
     if (remembered !== undefined) return remembered
-    const outcome = guard === undefined ? this.#write(write) : this.#applyGuarded(write, guard)
+    const outcome = guard === undefined ? write.version : this.#applyGuarded(write, guard, kept)
+    if (outcome === write.version) this.#versions?.set(write.key, write.isDeletion ? 0 : write.version)
     session?.add(sequence, outcome)
     return outcome
   }
 
-  #applyGuarded(write: Write, guard: WriteGuard): OutcomeCode {
+  #applyGuarded(write: Write, guard: WriteGuard, kept: number): OutcomeCode {
     const { idempotency } = guard
     const { memory } = this.#view
     if (idempotency !== undefined) {
       const remembered = memory.findIdempotent(idempotency)
       if (remembered !== undefined) return remembered
     }
-    const newest = this.#versionOf(write.key)
+    const newest = this.#versionOf(write.key, kept)
     const isMet =
       (guard.ifVersion === undefined || guard.ifVersion === newest) && (guard.ifPresent === undefined || newest !== 0)
-    const outcome = isMet ? this.#write(write) : mismatchOutcome(newest)
+    const outcome = isMet ? write.version : mismatchOutcome(newest)
     if (idempotency !== undefined) memory.addIdempotent(idempotency, outcome)
     return outcome
   }
 
-  #write(write: Write): OutcomeCode {
-    this.writes.push(write)
-    this.#versions?.set(write.key, write.value === undefined ? 0 : write.version)
-    return write.version
-  }
-
-  #versionOf(key: Key): Version {
+  #versionOf(key: Key, kept: number): Version {
     if (this.#versions === undefined) {
       this.#versions = new Map()
-      for (const { key: written, value, version } of this.writes) {
-        this.#versions.set(written, value === undefined ? 0 : version)
+      for (let i = 0; i < kept; i++) {
+        const { key: written, isDeletion, version } = this.writes[i]!
+        this.#versions.set(written, isDeletion ? 0 : version)
       }
     }
     return this.#versions.get(key) ?? this.#view.versionOf(key)

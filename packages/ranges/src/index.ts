@@ -14,6 +14,7 @@ export {
 } from './operation-memory.js'
 export * from './outcome.js'
 export * from './stored-value.js'
+export { Write } from './write.js'
 export {
   type Command,
   checkWriteBlock,

@@ -195,10 +195,10 @@ export function checkWriteBlock(block: Uint8Array): WriteBlockHeader {
   for (let i = 0; i < header.count; i++) {
     const flags = readFlags(reader)
     sequence = readSequence(reader, sequence)
-    reader.bytes(PREFIXED_KEY_BYTES_MAX)
+    reader.skipBytes(PREFIXED_KEY_BYTES_MAX)
     if ((flags & IF_VERSION) !== 0) reader.varint()
-    if ((flags & IDEMPOTENT) !== 0) reader.raw(IDEMPOTENCY_BYTES)
-    if ((flags & KIND_MASK) === PUT) reader.bytes(VALUE_BYTES_MAX)
+    if ((flags & IDEMPOTENT) !== 0) reader.skip(IDEMPOTENCY_BYTES)
+    if ((flags & KIND_MASK) === PUT) reader.skipBytes(VALUE_BYTES_MAX)
   }
   reader.end()
   return header
@@ -261,11 +261,6 @@ export function readStamp(reader: ByteReader): EntryStamp {
   const timestamp = reader.varint()
   if (timestamp === 0) throw malformed('an entry without a timestamp')
   return { timestamp, ageMs: reader.varint() }
-}
-
-/** The next block of an entry's payload, without its length. Throws `CORRUPT`. */
-export function readBlock(payload: ByteReader): ByteReader {
-  return new ByteReader(payload.raw(payload.u32()))
 }
 
 function malformed(what: string): CordilleraError {

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { LeaderWrites } from './leader-writes.js'
 import { type PendingBlock, Proposals } from './proposals.js'
 import { TimestampOrder } from './timestamp-order.js'
-import type { TimestampWaiter } from './timestamp-source.js'
+import type { TimestampClaim, TimestampWaiter } from './timestamp-source.js'
 
 const descriptor = { rangeId: 2, start: '', end: null, epoch: { version: 1, confVersion: 1 }, replicas: [] }
 
@@ -55,7 +55,13 @@ function setUp(entryBytesMax = 1 << 20) {
     }
     writes.add(block)
   }
-  return { clock, core, order, writes, asks, ages, replies, add }
+  /** A request leaves. */
+  const claim = (): TimestampClaim => {
+    const claimed = writes.claim()
+    expect(claimed).toBeDefined()
+    return claimed!
+  }
+  return { clock, core, order, writes, asks, ages, replies, add, claim }
 }
 
 describe('the writes of a leader', () => {
@@ -64,62 +70,80 @@ describe('the writes of a leader', () => {
     s.add('a')
     s.add('b', 2)
     expect(s.asks).toHaveLength(1)
-    expect(s.writes.onAsking()).toBe(3)
+    const first = s.claim()
+    expect(first.count).toBe(3)
     s.add('c')
     expect(s.asks).toHaveLength(2)
-    s.writes.onTimestamps(10)
+    first.grant(10)
     expect(s.core.proposed).toEqual([[10, 11, 12]])
-    expect(s.writes.onAsking()).toBe(1)
-    s.writes.onTimestamps(20)
+    const second = s.claim()
+    expect(second.count).toBe(1)
+    second.grant(20)
     expect(s.core.proposed[1]).toEqual([20])
     expect(s.writes.isEmpty).toBe(true)
+    expect(s.writes.bytes).toBe(0)
+    expect(s.writes.claim()).toBeUndefined()
   })
 
   it('whose timestamps were asked for in an earlier term ask again', () => {
     const s = setUp()
     s.add('a')
-    s.writes.onAsking()
+    const claim = s.claim()
     s.core.term = 7
-    s.writes.onTimestamps(10)
+    claim.grant(10)
     expect(s.core.proposed).toEqual([])
     expect(s.asks).toHaveLength(2)
-    expect(s.writes.onAsking()).toBe(1)
-    s.writes.onTimestamps(20)
+    s.claim().grant(20)
     expect(s.core.proposed).toEqual([[20]])
   })
 
   it('whose timestamps are not above the floor, or not above what was proposed, ask again, in their order', () => {
     const s = setUp()
     s.add('a')
-    s.writes.onAsking()
+    const claim = s.claim()
     s.add('b')
     s.order.raiseFloor(10)
-    s.writes.onTimestamps(10)
+    claim.grant(10)
     expect(s.core.proposed).toEqual([])
-    expect(s.writes.onAsking()).toBe(2)
+    const again = s.claim()
+    expect(again.count).toBe(2)
     s.writes.propose(30, 0, [])
-    s.writes.onTimestamps(11)
+    again.grant(11)
     expect(s.core.proposed).toEqual([[]])
-    expect(s.writes.onAsking()).toBe(2)
-    s.writes.onTimestamps(31)
+    s.claim().grant(31)
     expect(s.core.proposed[1]).toEqual([31, 32])
   })
 
-  it('are asked for anew, all of them, when their request is sent again', () => {
+  it('of several requests under way are proposed in the order of their timestamps, whichever comes first', () => {
     const s = setUp()
     s.add('a')
-    expect(s.writes.onAsking()).toBe(1)
+    const early = s.claim()
     s.add('b')
-    expect(s.writes.onAsking()).toBe(2)
-    s.writes.onTimestamps(10)
+    const late = s.claim()
+    late.grant(20)
+    early.grant(10)
+    expect(s.core.proposed).toEqual([[20]])
+    s.claim().grant(30)
+    expect(s.core.proposed).toEqual([[20], [30]])
+  })
+
+  it('are claimed anew, all of them, when their request is sent again', () => {
+    const s = setUp()
+    s.add('a')
+    const lost = s.claim()
+    s.add('b')
+    lost.release()
+    const again = s.claim()
+    expect(again.count).toBe(2)
+    lost.grant(5)
+    again.grant(10)
     expect(s.core.proposed).toEqual([[10, 11]])
   })
 
   it('become several entries when they are many bytes, with timestamps in one row', () => {
     const s = setUp(60)
     for (const name of ['a', 'b', 'c']) s.add(name, 2)
-    expect(s.writes.onAsking()).toBe(6)
-    s.writes.onTimestamps(10)
+    s.claim().grant(10)
     expect(s.core.proposed).toEqual([
       [10, 11],
       [12, 13],
@@ -130,29 +154,27 @@ describe('the writes of a leader', () => {
   it('are refused when leadership is lost, and when the proposal is', () => {
     const s = setUp()
     s.add('a')
-    s.writes.onAsking()
+    const claim = s.claim()
     s.add('b')
     s.core.role = 'follower'
     s.writes.refuseAll('not-leader')
     expect(s.replies).toEqual(['a: not-leader', 'b: not-leader'])
-    expect(s.writes.onAsking()).toBe(0)
-    s.writes.onTimestamps(10)
+    expect(s.writes.claim()).toBeUndefined()
+    claim.grant(10)
     s.core.role = 'leader'
     s.core.refusal = 'overloaded'
     s.add('c')
-    s.writes.onAsking()
-    s.writes.onTimestamps(20)
+    s.claim().grant(20)
     expect(s.replies.slice(2)).toEqual(['c: overloaded'])
-    s.writes.close()
     expect(s.core.proposed).toEqual([])
+    expect([s.writes.isEmpty, s.writes.bytes]).toEqual([true, 0])
   })
 
   it('carry the age of the range on from where the term began', async () => {
     const s = setUp()
     const write = (first: number): void => {
       s.add('a')
-      s.writes.onAsking()
-      s.writes.onTimestamps(first)
+      s.claim().grant(first)
     }
     write(1)
     s.clock.after(500, () => write(2))

@@ -2,16 +2,15 @@ import type { Clock, Term, Version } from '@cordillera/base'
 import { ENTRY_HEADER_BYTES, EntryType, type RaftGroup } from '@cordillera/raft-core'
 import { joinBlocks } from '@cordillera/ranges'
 import type { RefusedReply } from '@cordillera/wire'
-import { PendingWrites } from './pending-writes.js'
 import type { PendingBlock, Proposals } from './proposals.js'
 import type { TimestampOrder } from './timestamp-order.js'
-import type { TimestampWaiter } from './timestamp-source.js'
+import type { TimestampClaim, TimestampWaiter } from './timestamp-source.js'
 
 /**
- * A leader's writes on their way into the log: they gather, are frozen when a request for timestamps leaves, and are
- * proposed with its answer, unless the answer came too late for `TimestampOrder`; then they gather again.
+ * A leader's writes on their way into the log: they gather, are claimed when a request for timestamps leaves, and are
+ * proposed with its answer, unless the answer came too late for `TimestampOrder`; then they gather again, in front.
  *
- * Blocks that share a request become one entry, up to `entryBytesMax`. Every block ends in `proposals`, or is refused.
+ * Blocks that share a claim become one entry, up to `entryBytesMax`. Every block ends in `proposals`, or is refused.
  */
 export interface LeaderWritesParts {
   readonly core: RaftGroup
@@ -29,9 +28,11 @@ export interface LeaderWritesParts {
 
 export class LeaderWrites implements TimestampWaiter {
   readonly #parts: LeaderWritesParts
-  readonly #pending = new PendingWrites()
+  #gathering: PendingBlock[] = []
+  /** Of requests under way. */
+  readonly #claims = new Set<Claim>()
+  #bytes = 0
   #isAsking = false
-  #isClosed = false
   /** The range's age when leadership began, and when that was: what entries carry goes on from there. */
   #age = { term: 0 as Term, ageMs: 0, sinceMs: 0 }
 
@@ -40,36 +41,46 @@ export class LeaderWrites implements TimestampWaiter {
   }
 
   get isEmpty(): boolean {
-    return this.#pending.isEmpty
+    return this.#gathering.length === 0 && this.#claims.size === 0
   }
 
   /** Of blocks that wait. */
   get bytes(): number {
-    return this.#pending.bytes
+    return this.#bytes
   }
 
   add(block: PendingBlock): void {
-    this.#pending.add(block)
+    this.#gathering.push(block)
+    this.#bytes += block.block.length
     this.#ask()
   }
 
-  onAsking(): number {
+  claim(): TimestampClaim | undefined {
     this.#isAsking = false
-    const { core, order } = this.#parts
-    if (this.#isClosed || core.role !== 'leader') return 0
-    order.onAsking(core.term)
-    return this.#pending.freeze()
+    const { role, term } = this.#parts.core
+    if (role !== 'leader' || this.#gathering.length === 0) return undefined
+    const claim = new Claim(this, this.#gathering, term)
+    this.#gathering = []
+    this.#claims.add(claim)
+    return claim
   }
 
-  onTimestamps(first: Version): void {
-    if (this.#isClosed) return
+  /** The claim's timestamps have come. */
+  onGranted(claim: Claim, first: Version): void {
+    if (!this.#claims.delete(claim)) return
     const { order, core } = this.#parts
-    if (order.admits(first, core.term)) {
-      this.#proposeFrom(first, this.#pending.takeFrozen())
+    if (order.admits(first, claim.term, core.term)) {
+      for (const { block } of claim.blocks) this.#bytes -= block.length
+      this.#proposeFrom(first, claim.blocks)
     } else {
-      this.#pending.thaw()
+      this.#gatherAgain(claim)
       this.#ask()
     }
+  }
+
+  /** The claim's request brings nothing; the waiter is asked again by whoever sends it anew. */
+  onReleased(claim: Claim): void {
+    if (this.#claims.delete(claim)) this.#gatherAgain(claim)
   }
 
   /** Proposes one entry with a timestamp that the caller vouches for. */
@@ -93,18 +104,21 @@ export class LeaderWrites implements TimestampWaiter {
 
   /** What was not proposed has no effect: it is refused. */
   refuseAll(reason: RefusedReply['reason']): void {
-    if (this.#pending.isEmpty) return
+    if (this.isEmpty) return
+    const blocks = [...this.#claims].flatMap((claim) => claim.blocks).concat(this.#gathering)
+    this.#claims.clear()
+    this.#gathering = []
+    this.#bytes = 0
     const refusal = this.#parts.refused(reason)
-    for (const waiting of this.#pending.takeAll()) waiting.reply(refusal)
+    for (const waiting of blocks) waiting.reply(refusal)
   }
 
-  close(): void {
-    this.#isClosed = true
-    this.refuseAll('closing')
+  #gatherAgain(claim: Claim): void {
+    this.#gathering = claim.blocks.concat(this.#gathering)
   }
 
   #ask(): void {
-    if (this.#isAsking || this.#pending.isEmpty) return
+    if (this.#isAsking || this.#gathering.length === 0) return
     this.#isAsking = true
     this.#parts.ask(this)
   }
@@ -132,5 +146,30 @@ export class LeaderWrites implements TimestampWaiter {
     const now = clock.now()
     if (this.#age.term !== core.term) this.#age = { term: core.term, ageMs: appliedAgeMs(), sinceMs: now }
     return this.#age.ageMs + Math.max(0, Math.floor(now - this.#age.sinceMs))
+  }
+}
+
+/** The writes that share a request for timestamps, and the term in which it left. */
+class Claim implements TimestampClaim {
+  readonly count: number
+  readonly #writes: LeaderWrites
+
+  constructor(
+    writes: LeaderWrites,
+    readonly blocks: readonly PendingBlock[],
+    readonly term: Term,
+  ) {
+    this.#writes = writes
+    let count = 0
+    for (const block of blocks) count += block.count
+    this.count = count
+  }
+
+  grant(first: Version): void {
+    this.#writes.onGranted(this, first)
+  }
+
+  release(): void {
+    this.#writes.onReleased(this)
   }
 }

@@ -9,13 +9,19 @@ import {
   type Term,
   type Version,
 } from '@cordillera/base'
-import { type Entry, EntryType, entryPayload, type Message, type RaftGroup, type Ready } from '@cordillera/raft-core'
+import {
+  ENTRY_HEADER_BYTES,
+  type Entry,
+  EntryType,
+  type Message,
+  type RaftGroup,
+  type Ready,
+} from '@cordillera/raft-core'
 import type { GroupLog } from '@cordillera/raft-log'
 import {
   type ApplyView,
   applyEntry,
   type BlockResult,
-  checkWriteBlock,
   type Descriptor,
   spanContains,
   WriteBlockBuilder,
@@ -167,10 +173,7 @@ export class Replica implements SystemLeadership {
     return this.#writes.isEmpty && this.#proposals.size === 0 && this.#reads.size === 0
   }
 
-  /**
-   * Takes a request; its reply comes on a later turn, or at once when it is refused. Throws `CORRUPT`, taking nothing,
-   * when a write's block is malformed: what is in the log must be applicable everywhere.
-   */
+  /** Takes a request; its reply comes on a later turn, or at once when it is refused. A write's block is well-formed. */
   execute(request: RangeRequest, reply: ReplyTo): void {
     const refusal = this.#decideRefusal(request)
     if (refusal !== undefined) {
@@ -180,7 +183,6 @@ export class Replica implements SystemLeadership {
     this.requestsSinceTick++
     switch (request.kind) {
       case 'write':
-        checkWriteBlock(request.block)
         this.#writes.add({ block: request.block, count: request.count, reply })
         this.counts.writes += request.count
         return
@@ -248,7 +250,7 @@ export class Replica implements SystemLeadership {
   /** Refuses what waits and answers "unknown" to what was proposed. Nothing is processed afterwards. */
   close(): void {
     this.#closed = true
-    this.#writes.close()
+    this.#writes.refuseAll('closing')
     for (const read of this.#reads.takeAll()) read.reply(this.#refused('closing'))
     this.#proposals.abandon()
   }
@@ -297,7 +299,10 @@ export class Replica implements SystemLeadership {
 
   #applyOne(entry: Entry): void {
     if (entry.type === EntryType.command) {
-      const { timestamp, commandCount, writes, results } = applyEntry(this.#applyView, entryPayload(entry))
+      // Only a proposer needs results: a leader, or one that was.
+      const wantResults = this.#proposals.size > 0
+      const applied = applyEntry(this.#applyView, entry.bytes, ENTRY_HEADER_BYTES, wantResults)
+      const { timestamp, commandCount, writes, results } = applied
       this.#order.onApplied(timestamp, timestamp + commandCount - 1)
       this.#store.apply(this.state, entry.index, entry.term, writes)
       const waiting = this.#proposals.takeApplied(entry.index, entry.term)

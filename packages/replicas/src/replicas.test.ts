@@ -75,7 +75,7 @@ describe('Replicas', () => {
     const before = log.stats.entries
     const request = { kind: 'write' as const, rangeId: descriptor.rangeId, count: 1, block: Uint8Array.of(1, 1, 9, 9) }
     const replies: RangeReply[] = []
-    expect(() => replicas.execute(request, (reply) => replies.push(reply))).toThrow(CordilleraError)
+    expect(() => replicas.executeForeign(request, (reply) => replies.push(reply))).toThrow(CordilleraError)
     await stores.pass(500)
     expect(replies).toEqual([])
     expect(log.stats.entries).toBe(before)

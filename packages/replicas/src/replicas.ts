@@ -13,7 +13,7 @@ import {
 } from '@cordillera/base'
 import type { Message, Ready } from '@cordillera/raft-core'
 import type { RaftLog } from '@cordillera/raft-log'
-import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
+import { checkWriteBlock, type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import type { ReplicaState, StateStore } from '@cordillera/state'
 import type { RangeRequest, TimestampsRequest } from '@cordillera/wire'
 import { LogRetention } from './log-retention.js'
@@ -160,6 +160,15 @@ export class Replicas implements ReplicaHost {
 
   report(): RangeReport[] {
     return Array.from(this.#byRange.values(), reportRange)
+  }
+
+  /**
+   * Executes a request of another process, as {@link execute}. Throws `CORRUPT`, taking nothing, when a write's block is
+   * malformed: what is in the log must be applicable everywhere.
+   */
+  executeForeign(request: RangeRequest, reply: ReplyTo): void {
+    if (request.kind === 'write') checkWriteBlock(request.block)
+    this.execute(request, reply)
   }
 
   /** Executes a request at the replica here; `reply` is called exactly once, possibly at once. */

@@ -7,11 +7,11 @@ import { assert, type Term, type Version } from '@cordillera/base'
  * versions at or below S no longer changes once the first of them is served. With the oracle's promises (a timestamp is
  * given out once; an answer is above everything given out before its request was sent) that follows from:
  *
- * 1. *A write's timestamp is asked for after the write arrived, and in the term in which it is proposed*: `onAsking`
- *    notes the term, `admit` compares. An answer shared with a write that came after the request left does not count:
- *    what is frozen when the request leaves is all that the answer is for.
- * 2. *Entries are proposed in the order of their timestamps*: `admit` wants more than everything proposed here.
- * 3. *A write's timestamp is above every read that was begun here*: a read first raises the floor to its S; `admit` wants
+ * 1. *A write's timestamp is asked for after the write arrived, and in the term in which it is proposed*: a claim is made
+ *    as its request leaves, takes the writes that are there, and notes the term, which `admits` compares. An answer is for
+ *    nobody who came after the request had left (`LeaderWrites`).
+ * 2. *Entries are proposed in the order of their timestamps*: `admits` wants more than everything proposed here.
+ * 3. *A write's timestamp is above every read that was begun here*: a read first raises the floor to its S; `admits` wants
  *    more than the floor. What is not admitted is discarded and asked for again, never changed.
  * 4. *A read waits for everything proposed before it*: it notes the log's last index when it raises the floor and is
  *    served once that much has applied (`Replica.execute`).
@@ -32,7 +32,6 @@ export class TimestampOrder {
   #floor: Version = 0
   #last: Version = 0
   #lastApplied: Version = 0
-  #askedInTerm: Term = 0
 
   /** No write at or below may be proposed any more. */
   get floor(): Version {
@@ -44,14 +43,9 @@ export class TimestampOrder {
     if (timestamp > this.#floor) this.#floor = timestamp
   }
 
-  /** A request for timestamps leaves while this replica leads in `term`. */
-  onAsking(term: Term): void {
-    this.#askedInTerm = term
-  }
-
-  /** Whether commands from `first` on may be proposed in `term`, by the answer to the last request. */
-  admits(first: Version, term: Term): boolean {
-    return term === this.#askedInTerm && first > this.#floor && first > this.#last
+  /** Whether commands from `first` on, asked for in `askedIn`, may be proposed in `term`. */
+  admits(first: Version, askedIn: Term, term: Term): boolean {
+    return askedIn === term && first > this.#floor && first > this.#last
   }
 
   /** An entry with the versions `first` to `last` was proposed. */

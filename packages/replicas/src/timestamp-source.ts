@@ -10,13 +10,18 @@ export interface TimestampSource {
 }
 
 export interface TimestampWaiter {
-  /**
-   * The request leaves now: for how many timestamps? 0 for none. Called again when the request is sent anew; then only
-   * the answer to the last sending counts.
-   */
-  onAsking(): number
-  /** The answer: so many from `first` on. Not called for a count of 0. */
-  onTimestamps(first: Version): void
+  /** A request leaves now: what is it to bring for this waiter? Undefined: nothing any more. */
+  claim(): TimestampClaim | undefined
+}
+
+/** What one waiter wants of one request. Ends with `grant` or `release`, or, when its node closes, with neither. */
+export interface TimestampClaim {
+  /** At least 1. */
+  readonly count: number
+  /** The answer: so many from `first` on. */
+  grant(first: Version): void
+  /** The request brings nothing. It is sent anew, and the waiter asked for a new claim. */
+  release(): void
 }
 
 /** What leads the system range, while it does. */

@@ -75,8 +75,10 @@ export class PromiseClients {
   async #writeRound(): Promise<void> {
     const round = ++this.#begun
     for (const [i, key] of this.#keys.entries()) {
+      // Under one id: a try of unknown outcome must not take effect when a later round has been written.
+      const idempotency = this.#newId()
       for (;;) {
-        const answer = await this.#put(key, `${round}`, {})
+        const answer = await this.#put(key, `${round}`, { idempotency })
         if (!(answer instanceof Error)) break
         await this.#pause(20)
       }
@@ -127,8 +129,7 @@ export class PromiseClients {
 
   async #increment(): Promise<void> {
     const { value, version } = await this.#read(this.#counterKey)
-    const idempotency = Buffer.alloc(32)
-    idempotency.writeUInt32LE(++this.#ids)
+    const idempotency = this.#newId()
     const next = `${(value === '' ? 0 : Number(value)) + 1}`
     for (let tries = 0; ; tries++) {
       const answer = await this.#put(this.#counterKey, next, { ifVersion: version, idempotency })
@@ -143,6 +144,12 @@ export class PromiseClients {
       }
       await this.#pause(this.#random.below(50))
     }
+  }
+
+  #newId(): Uint8Array {
+    const id = Buffer.alloc(32)
+    id.writeUInt32LE(++this.#ids)
+    return id
   }
 
   async #read(key: Key): Promise<{ value: string; version: Version }> {

@@ -1,8 +1,13 @@
 import { Buffer } from 'node:buffer'
 import type { Clock, Key, Version } from '@cordillera/base'
-import { type Span, STORED_VALUE_HEADER_BYTES, type VersionedValue, writeStoredValue } from '@cordillera/ranges'
+import {
+  type Span,
+  STORED_VALUE_HEADER_BYTES,
+  type VersionedValue,
+  type Write,
+  writeStoredValue,
+} from '@cordillera/ranges'
 import { dataKey } from './engine-keys.js'
-import type { OverlaidValue } from './generation.js'
 import { type HistoryRecord, putHistory } from './history.js'
 import type { EngineBatch, StateEngine } from './state-engine.js'
 
@@ -10,7 +15,7 @@ const SLICE_ENTRIES_MAX = 256
 const SLICE_BYTES_MAX = 256 << 10
 
 export interface Feed {
-  readonly values: ReadonlyMap<Key, OverlaidValue>
+  readonly values: ReadonlyMap<Key, Write>
   readonly clock: Clock
   readonly safePoint: Version
   /** The newest version that the engine holds. */
@@ -29,7 +34,7 @@ export async function feedBatch(batch: EngineBatch, { values, clock, safePoint, 
   let bytes = 0
   let history = 0
   for (const [key, newest] of values) {
-    const { version, value } = newest
+    const { version } = newest
     if (version > safePoint) {
       for (const record of supersededBy(key, newest, safePoint, flushed)) {
         putHistory(batch, record)
@@ -37,6 +42,7 @@ export async function feedBatch(batch: EngineBatch, { values, clock, safePoint, 
         history++
       }
     }
+    const { value } = newest
     if (value === undefined) {
       batch.delete(dataKey(key))
     } else {
@@ -56,21 +62,20 @@ export async function feedBatch(batch: EngineBatch, { values, clock, safePoint, 
 /** What snapshots at or above the safe point may see of a key, apart from its newest version. */
 function* supersededBy(
   key: Key,
-  newest: OverlaidValue,
+  newest: Write,
   safePoint: Version,
   flushed: (key: Key) => VersionedValue | undefined,
 ): Generator<HistoryRecord> {
   let supersededAt = newest.version
-  let older = newest.older
-  while (supersededAt > safePoint) {
-    const version = older ?? flushed(key)
-    if (version === undefined) return
-    if (version.value !== undefined) yield { key, version: version.version, value: version.value, supersededAt }
+  for (let { older } = newest; supersededAt > safePoint; { older } = older) {
+    const { version, value } = older ?? flushed(key) ?? NONE
+    if (value !== undefined) yield { key, version, value, supersededAt }
     if (older === undefined) return
-    supersededAt = older.version
-    older = older.older
+    supersededAt = version
   }
 }
+
+const NONE = { version: 0, value: undefined }
 
 /** Puts a deletion of every key that the engine holds in a span (of engine keys) into the batch, in small pieces. */
 export async function feedDeletes(batch: EngineBatch, engine: StateEngine, span: Span): Promise<void> {

@@ -1,23 +1,9 @@
 import { assert, type Key, type Version } from '@cordillera/base'
-import { type Descriptor, type Span, spansOverlap, type VersionedValue, type Write } from '@cordillera/ranges'
+import { type Descriptor, type Span, spansOverlap, type Write } from '@cordillera/ranges'
 import { SortedRuns } from './sorted-runs.js'
 
-/**
- * A version of a key, and the next older one of the same generation, as long as a snapshot may see it. `value` undefined:
- * the key was deleted by this version.
- */
-export interface OverlaidValue {
-  readonly version: Version
-  readonly value: Uint8Array | undefined
-  older: OverlaidValue | undefined
-}
-
-export function isPresent(overlaid: OverlaidValue): overlaid is OverlaidValue & VersionedValue {
-  return overlaid.value !== undefined
-}
-
 /** The newest version at or below `at`; undefined when all are above it. */
-export function versionAt(newest: OverlaidValue | undefined, at: Version): OverlaidValue | undefined {
+export function versionAt(newest: Write | undefined, at: Version): Write | undefined {
   let found = newest
   while (found !== undefined && found.version > at) found = found.older
   return found
@@ -36,9 +22,9 @@ const WRITES_BETWEEN_CUTS = 64
  * descriptor under which they were written, so that a scan sorts the keys of the ranges that it looks at alone.
  */
 export class Generation {
-  readonly values = new Map<Key, OverlaidValue>()
-  /** Keys that were overwritten within this generation. */
-  readonly #overwritten = new Set<Key>()
+  readonly values = new Map<Key, Write>()
+  /** Keys that have older versions here; a key may come twice. */
+  #overwritten: Key[] = []
   readonly #orders = new Map<Descriptor, SortedRuns>()
   #bytes = 0
   #overwrites = 0
@@ -51,18 +37,18 @@ export class Generation {
     return this.#bytes
   }
 
-  /** Versions of a key rise. */
+  /** Takes the writes over: their `older` is this generation's from now on. Versions of a key rise. */
   write(descriptor: Descriptor, writes: readonly Write[], safePoint: Version): void {
     const { values } = this
     const order = this.#order(descriptor)
     let bytes = 0
-    for (const { key, value, version } of writes) {
-      const newest: OverlaidValue = { version, value, older: undefined }
+    for (const newest of writes) {
+      const { key } = newest
       const older = values.get(key)
       if (older === undefined) order.add(key)
       else this.#overwrite(key, older, newest, safePoint)
       values.set(key, newest)
-      bytes += ENTRY_OVERHEAD_BYTES + key.length + (value === undefined ? 0 : value.length)
+      bytes += ENTRY_OVERHEAD_BYTES + key.length + newest.valueLength
     }
     this.#bytes += bytes
   }
@@ -80,7 +66,7 @@ export class Generation {
   forgetOrder(): void {
     this.#orders.clear()
     for (const key of this.#overwritten) this.values.get(key)!.older = undefined
-    this.#overwritten.clear()
+    this.#overwritten = []
   }
 
   /** Takes over the values of a later generation. Both must have forgotten their order. */
@@ -90,12 +76,12 @@ export class Generation {
   }
 
   /** Puts what `newest` supersedes behind it, if a snapshot may still see that. */
-  #overwrite(key: Key, older: OverlaidValue, newest: OverlaidValue, safePoint: Version): void {
+  #overwrite(key: Key, older: Write, newest: Write, safePoint: Version): void {
     assert(newest.version > older.version, 'the versions of a key rise')
     if (newest.version <= safePoint) return
     if (older.version <= safePoint) older.older = undefined
+    if (older.older === undefined) this.#overwritten.push(key)
     newest.older = older
-    this.#overwritten.add(key)
     if (++this.#overwrites % WRITES_BETWEEN_CUTS === 0) cutChain(newest, safePoint)
   }
 
@@ -110,8 +96,8 @@ export class Generation {
 }
 
 /** Forgets what no snapshot at or above the safe point can see: what is behind the first version at or below it. */
-function cutChain(newest: OverlaidValue, safePoint: Version): void {
-  let at: OverlaidValue | undefined = newest
+function cutChain(newest: Write, safePoint: Version): void {
+  let at: Write | undefined = newest
   while (at !== undefined && at.version > safePoint) at = at.older
   if (at !== undefined) at.older = undefined
 }

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
 import { type Key, silentLogger } from '@cordillera/base'
-import type { Descriptor, VersionedValue } from '@cordillera/ranges'
+import { type Descriptor, type VersionedValue, Write } from '@cordillera/ranges'
 import { describe, expect, it, vi } from 'vitest'
 import { HISTORY } from './engine-keys.js'
 import { MemoryEngine } from './memory-engine.js'
@@ -42,7 +42,7 @@ class Past {
 
   write(version: number, key: Key, value: string | null): void {
     const bytes = value === null ? undefined : Buffer.from(value)
-    this.store.apply(this.replica, this.replica.appliedIndex + 1, 1, [{ key, value: bytes, version }])
+    this.store.apply(this.replica, this.replica.appliedIndex + 1, 1, [Write.of(key, version, bytes)])
   }
 
   async flush(): Promise<void> {

@@ -1,6 +1,6 @@
 import { assert, type Key, type Version } from '@cordillera/base'
 import type { Descriptor, Span, Write } from '@cordillera/ranges'
-import { Generation, type OverlaidValue, versionAt } from './generation.js'
+import { Generation, versionAt } from './generation.js'
 import { Page, type PageLimits } from './page.js'
 import { lowerBound } from './sorted-runs.js'
 
@@ -28,7 +28,7 @@ export class Overlay {
   }
 
   /** What is known of the key; undefined: only the engine knows. */
-  get(key: Key): OverlaidValue | undefined {
+  get(key: Key): Write | undefined {
     const newest = this.#active.values.get(key) ?? this.#frozen?.values.get(key)
     return newest ?? this.flushed(key)
   }
@@ -37,7 +37,7 @@ export class Overlay {
    * What is known of the key as a snapshot at `at`, not below the safe point, sees it: `engine` when only the engine's
    * newest version, or its history, can tell; `history` when that newest version is known, and above `at`.
    */
-  getAt(key: Key, at: Version): OverlaidValue | 'engine' | 'history' {
+  getAt(key: Key, at: Version): Write | 'engine' | 'history' {
     const unflushed = versionAt(this.#active.values.get(key), at) ?? versionAt(this.#frozen?.values.get(key), at)
     if (unflushed !== undefined) return unflushed
     const flushed = this.flushed(key)
@@ -46,7 +46,7 @@ export class Overlay {
   }
 
   /** The newest version in the engine, as far as it is cached. */
-  flushed(key: Key): OverlaidValue | undefined {
+  flushed(key: Key): Write | undefined {
     for (const generation of this.#clean) {
       const value = generation.values.get(key)
       if (value !== undefined) return value

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
 import { type Key, silentLogger } from '@cordillera/base'
-import type { Descriptor, VersionedValue, Write } from '@cordillera/ranges'
+import { type Descriptor, type VersionedValue, Write } from '@cordillera/ranges'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { hasHistory } from './history.js'
@@ -159,11 +159,9 @@ class History {
     const log = this.#logs.get(id)!
     const named = pairs.map(([i, value]) => [KEYS[(id - 1) * 8 + i]!, value, ++this.#version] as const)
     log.push(named)
-    const writes: Write[] = named.map(([key, value, version]) => ({
-      key,
-      value: value === null ? undefined : Buffer.from(value),
-      version,
-    }))
+    const writes = named.map(([key, value, version]) =>
+      Write.of(key, version, value === null ? undefined : Buffer.from(value)),
+    )
     const replica = this.#store.replicas.get(id)!
     replica.memory.advanceAge(log.length)
     this.#store.apply(replica, log.length, 1, writes)

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
 import { type Key, silentLogger } from '@cordillera/base'
-import type { Descriptor, Write } from '@cordillera/ranges'
+import { type Descriptor, Write } from '@cordillera/ranges'
 import { describe, expect, it } from 'vitest'
 import { dataKey, memoryKey, replicaRecordKey, STORE_RECORD_KEY } from './engine-keys.js'
 import { MemoryEngine } from './memory-engine.js'
@@ -52,11 +52,9 @@ class Bench {
   apply(id: number, values: Record<Key, string | null>): void {
     const replica = this.replica(id)
     const version = replica.appliedIndex + 1
-    const writes: Write[] = Object.entries(values).map(([key, value]) => ({
-      key,
-      value: value === null ? undefined : Buffer.from(value),
-      version,
-    }))
+    const writes = Object.entries(values).map(([key, value]) =>
+      Write.of(key, version, value === null ? undefined : Buffer.from(value)),
+    )
     replica.memory.advanceAge(version)
     this.store.apply(replica, version, 3, writes)
   }
@@ -111,11 +109,11 @@ describe('applied entries', () => {
 
   it('must follow one another, keep their terms and stay in the span', async () => {
     const { store, replica } = await Bench.start().then((bench) => ({ ...bench, replica: bench.replica(2) }))
-    const write = [{ key: 'z', value: Buffer.from('x'), version: 5 }]
+    const write = [Write.of('z', 5, Buffer.from('x'))]
     expect(() => store.apply(replica, 5, 1, write)).toThrow('one behind the other')
     expect(() => store.apply(replica, 7, 1, write)).toThrow('one behind the other')
     expect(() => store.apply(replica, 6, 0, write)).toThrow('terms')
-    expect(() => store.apply(replica, 6, 1, [{ key: 'b', value: undefined, version: 6 }])).toThrow('span')
+    expect(() => store.apply(replica, 6, 1, [Write.of('b', 6, undefined)])).toThrow('span')
     expect(() => store.apply({ ...replica }, 6, 1, write)).toThrow('one of this store')
     expect(replica.appliedIndex).toBe(5)
     expect(store.get('z')).toBeUndefined()

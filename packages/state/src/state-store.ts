@@ -20,7 +20,6 @@ import {
 } from '@cordillera/ranges'
 import { feedBatch, feedDeletes } from './batch-feed.js'
 import { dataKey, dataSpan, historySpan, memoryKey } from './engine-keys.js'
-import { isPresent } from './generation.js'
 import { findHistory, HistoryCollector, hasHistory } from './history.js'
 import { Overlay } from './overlay.js'
 import { Page, type PageLimits, type ScanEntry } from './page.js'
@@ -198,9 +197,7 @@ export class StateStore {
   get(key: Key): VersionedValue | undefined {
     this.#assertServing()
     const overlaid = this.#overlay.get(key)
-    if (overlaid !== undefined) {
-      return isPresent(overlaid) ? overlaid : undefined
-    }
+    if (overlaid !== undefined) return present(overlaid)
     this.stats.engineReads++
     const stored = this.#engine.get(dataKey(key))
     return stored === undefined ? undefined : decodeStoredValue(stored)
@@ -208,6 +205,8 @@ export class StateStore {
 
   /** The version of the newest value; 0 when there is none. */
   versionOf(key: Key): Version {
+    const overlaid = this.#overlay.get(key)
+    if (overlaid !== undefined) return overlaid.isDeletion ? 0 : overlaid.version
     return this.get(key)?.version ?? 0
   }
 
@@ -218,7 +217,7 @@ export class StateStore {
   getAt(key: Key, at: Version): VersionedValue | undefined | Promise<VersionedValue | undefined> {
     this.#assertServing()
     const overlaid = this.#overlay.getAt(key, at)
-    if (typeof overlaid !== 'string') return isPresent(overlaid) ? overlaid : undefined
+    if (typeof overlaid !== 'string') return present(overlaid)
     if (overlaid === 'engine') {
       this.stats.engineReads++
       const stored = this.#engine.get(dataKey(key))
@@ -408,7 +407,7 @@ export class StateStore {
   /** The newest version in the engine, before a flush writes over it. */
   #flushed(key: Key): VersionedValue | undefined {
     const cached = this.#overlay.flushed(key)
-    if (cached !== undefined) return isPresent(cached) ? cached : undefined
+    if (cached !== undefined) return present(cached)
     const stored = this.#engine.get(dataKey(key))
     return stored === undefined ? undefined : decodeStoredValue(stored)
   }
@@ -485,4 +484,8 @@ export class StateStore {
     const refusal = this.#refusal()
     if (refusal !== undefined) throw refusal
   }
+}
+
+function present({ version, value }: Write): VersionedValue | undefined {
+  return value === undefined ? undefined : { version, value }
 }

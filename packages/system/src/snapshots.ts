@@ -65,15 +65,15 @@ export class Snapshots {
       if (error === undefined) this.#use(opened)
       done(error, opened)
     }
+    // For a snapshot that is named, the answer is only the proof that it was given out, or was not.
+    const grant = (first: Version): void => {
+      if (at === 0) answer(undefined, first)
+      else if (at < first) answer(undefined, at)
+      else answer(neverGivenOut(), 0)
+    }
     const timer = clock.after(Math.max(0, deadlineMs - clock.now()), () => answer(noTimestamp(), 0))
     client().ask({
-      onAsking: () => (isAnswered ? 0 : 1),
-      // For a given one the answer is only the proof that it was given out, or was not.
-      onTimestamps: (first) => {
-        if (at === 0) answer(undefined, first)
-        else if (at < first) answer(undefined, at)
-        else answer(neverGivenOut(), 0)
-      },
+      claim: () => (isAnswered ? undefined : { count: 1, grant, release: () => {} }),
     })
   }
 

@@ -1,7 +1,7 @@
 import { CordilleraError, ManualClock, type Version } from '@cordillera/base'
 import { describe, expect, it } from 'vitest'
 import { IDLE_MS, Snapshots } from './snapshots.js'
-import { REFRESH_MS, TimestampClient } from './timestamp-client.js'
+import { REFRESH_MS, type TimestampClaim, TimestampClient } from './timestamp-client.js'
 
 type Needed = { readonly term: number; readonly count: number; readonly oldestSnapshot: Version }
 
@@ -32,18 +32,18 @@ function setUp() {
   })
   const waiter = (count: number) => {
     const got: Version[] = []
-    let asked = 0
-    return {
-      got,
-      get asked() {
-        return asked
-      },
-      onAsking: () => {
-        asked++
-        return count
-      },
-      onTimestamps: (first: Version) => void got.push(first),
+    const seen = { got, asked: 0, released: 0, claim: (): TimestampClaim | undefined => undefined }
+    seen.claim = () => {
+      seen.asked++
+      return {
+        count,
+        grant: (first) => void got.push(first),
+        release: () => {
+          seen.released++
+        },
+      }
     }
+    return seen
   }
   const pass = async (ms: number): Promise<void> => {
     let isOver = false
@@ -58,20 +58,22 @@ function setUp() {
 describe('a client of the oracle', () => {
   it('has one request under way, and one queued for everyone who came meanwhile', () => {
     const s = setUp()
-    const [a, b, c] = [s.waiter(2), s.waiter(3), s.waiter(1)]
+    const [a, b, c, d] = [s.waiter(2), s.waiter(3), s.waiter(1), s.waiter(4)]
     s.client.ask(a)
     s.client.ask(b)
     expect(s.requests).toHaveLength(1)
     expect([a.asked, b.asked]).toEqual([0, 0])
     expect(s.requests[0]!.prepare()).toMatchObject({ term: 4, count: 5 })
     s.client.ask(c)
+    s.client.ask(d)
+    expect(s.requests).toHaveLength(1)
     s.requests[0]!.answer(10)
     expect([a.got, b.got, c.got]).toEqual([[10], [12], []])
     expect(s.requests).toHaveLength(2)
-    expect(s.requests[1]!.prepare()).toMatchObject({ count: 1 })
+    expect(s.requests[1]!.prepare()).toMatchObject({ count: 5 })
     s.requests[1]!.answer(20)
-    expect(c.got).toEqual([20])
-    expect(s.client.newestKnown).toBe(20)
+    expect([c.got, d.got]).toEqual([[20], [21]])
+    expect(s.client.newestKnown).toBe(24)
   })
 
   it('gives an answer to nobody who came after the request had left', () => {
@@ -82,6 +84,9 @@ describe('a client of the oracle', () => {
     s.client.ask(late)
     s.requests[0]!.answer(10)
     expect([early.got, late.asked, late.got]).toEqual([[10], 0, []])
+    s.requests[1]!.prepare()
+    s.requests[1]!.answer(20)
+    expect(late.got).toEqual([20])
   })
 
   it('asks everyone anew when the request is sent again, those who came meanwhile too', () => {
@@ -92,7 +97,7 @@ describe('a client of the oracle', () => {
     s.client.ask(late)
     expect(s.requests[0]!.prepare()).toMatchObject({ count: 2 })
     s.requests[0]!.answer(10)
-    expect([early.asked, early.got, late.got]).toEqual([2, [10], [11]])
+    expect([early.asked, early.released, early.got, late.got]).toEqual([2, 1, [10], [11]])
   })
 
   it('asks again, after a pause, for those whose request failed', async () => {
@@ -101,7 +106,7 @@ describe('a client of the oracle', () => {
     s.client.ask(waiter)
     s.requests[0]!.prepare()
     s.requests[0]!.fail('UNAVAILABLE')
-    expect(s.requests).toHaveLength(1)
+    expect([s.requests.length, waiter.released]).toEqual([1, 1])
     await s.pass(100)
     expect(s.requests).toHaveLength(2)
     s.requests[1]!.prepare()

@@ -4,16 +4,23 @@ import type { Router } from '@cordillera/router'
 /**
  * A node's way to the oracle: one request under way and one queued behind it, shared by everyone who came meanwhile.
  *
- * A waiter uses only the answer to a request that was sent after it began to wait: it is asked how much it needs as the
- * request leaves, and what it does not count then waits for the next one. A request that failed is sent again, with
- * everyone asked anew. Every answer, and one every {@link REFRESH_MS} at least, also brings the safe point, and every
- * request reports the node's oldest snapshot.
+ * A waiter uses only the answer to a request that was sent after it began to wait: it makes its claim as the request
+ * leaves, and what it does not claim then waits for the next one. A request that failed is sent again, with everyone asked
+ * anew. Every answer, and one every {@link REFRESH_MS} at least, also brings the safe point, and every request reports the
+ * node's oldest snapshot.
  */
 export interface TimestampWaiter {
-  /** The request leaves now: for how many timestamps? Called again when it is sent anew. */
-  onAsking(): number
-  /** So many from `first` on. Not called for a count of 0. */
-  onTimestamps(first: Version): void
+  /** A request leaves now: what is it to bring for this waiter? Undefined: nothing any more. */
+  claim(): TimestampClaim | undefined
+}
+
+export interface TimestampClaim {
+  /** 0: the news alone. */
+  readonly count: number
+  /** The answer: so many from `first` on; for a count of 0, what is above everything given out. */
+  grant(first: Version): void
+  /** The request brings nothing; the waiter is asked for a new claim. */
+  release(): void
 }
 
 export interface TimestampClientParts {
@@ -29,12 +36,14 @@ export interface TimestampClientParts {
 export const REFRESH_MS = 2_000
 const TIMEOUT_MS = 10_000
 
+interface Claimed {
+  readonly waiter: TimestampWaiter
+  readonly claim: TimestampClaim
+}
+
 export class TimestampClient {
   readonly #parts: TimestampClientParts
   #queued: TimestampWaiter[] = []
-  /** Whom the request under way is for, and how much each of them wanted when it was last sent. */
-  #leaving: TimestampWaiter[] = []
-  #counts: number[] = []
   #isUnderWay = false
   #newestKnown: Version = 0
   #timer: Timer | undefined
@@ -68,58 +77,70 @@ export class TimestampClient {
   }
 
   #tryLeave(): void {
-    if (this.#isUnderWay || this.#isClosed || this.#queued.length + this.#leaving.length === 0) return
+    if (this.#isUnderWay || this.#isClosed || this.#queued.length === 0) return
     this.#isUnderWay = true
     const { router, clock } = this.#parts
+    let claimed: Claimed[] = []
     router().askTimestamps(
-      () => this.#prepare(),
+      () => {
+        claimed = this.#claim(claimed)
+        let count = 0
+        for (const { claim } of claimed) count += claim.count
+        return { term: this.#parts.systemTerm(), count, oldestSnapshot: this.#parts.oldestSnapshot() }
+      },
       clock.now() + TIMEOUT_MS,
-      (error, reply) => this.#onAnswer(error, reply),
+      (error, reply) => this.#onAnswer(claimed, error, reply),
     )
   }
 
-  #prepare(): { term: Term; count: number; oldestSnapshot: Version } {
-    for (const waiter of this.#queued) this.#leaving.push(waiter)
+  /** Everyone who waits now, those of an earlier sending among them, is asked anew. */
+  #claim(earlier: readonly Claimed[]): Claimed[] {
+    for (const { claim } of earlier) claim.release()
+    const claimed: Claimed[] = []
+    const waiters = earlier.length === 0 ? this.#queued : earlier.map(({ waiter }) => waiter).concat(this.#queued)
     this.#queued = []
-    let count = 0
-    this.#counts = []
-    for (const waiter of this.#leaving) {
-      const wanted = waiter.onAsking()
-      this.#counts.push(wanted)
-      count += wanted
+    for (const waiter of waiters) {
+      const claim = waiter.claim()
+      if (claim !== undefined) claimed.push({ waiter, claim })
     }
-    return { term: this.#parts.systemTerm(), count, oldestSnapshot: this.#parts.oldestSnapshot() }
+    return claimed
   }
 
   #onAnswer(
+    claimed: readonly Claimed[],
     error: CordilleraError | undefined,
     reply: { readonly first: Version; readonly safePoint: Version } | undefined,
   ): void {
-    if (error !== undefined || reply === undefined) {
-      this.#isUnderWay = false
-      if (error?.code === 'CLOSED') this.close()
-      // Never from within: a router that fails at once would be asked for ever.
-      else this.#parts.clock.after(RETRY_MS, () => this.#tryLeave())
-      return
-    }
-    const waiters = this.#leaving
-    const counts = this.#counts
-    this.#leaving = []
-    this.#counts = []
-    let next = reply.first
-    for (let i = 0; i < waiters.length; i++) next += counts[i]!
-    if (next - 1 > this.#newestKnown) this.#newestKnown = next - 1
-    this.#parts.onSafePoint(reply.safePoint)
-    next = reply.first
-    for (let i = 0; i < waiters.length; i++) {
-      if (counts[i]! > 0) waiters[i]!.onTimestamps(next)
-      next += counts[i]!
-    }
+    if (error !== undefined || reply === undefined) this.#onFailed(claimed, error)
+    else this.#grant(claimed, reply)
     // Not before: the next request's report must know of the snapshots that this answer has opened.
     this.#isUnderWay = false
     this.#tryLeave()
   }
+
+  #grant(claimed: readonly Claimed[], reply: { readonly first: Version; readonly safePoint: Version }): void {
+    let next = reply.first
+    for (const { claim } of claimed) next += claim.count
+    if (next - 1 > this.#newestKnown) this.#newestKnown = next - 1
+    this.#parts.onSafePoint(reply.safePoint)
+    next = reply.first
+    for (const { claim } of claimed) {
+      claim.grant(next)
+      next += claim.count
+    }
+  }
+
+  #onFailed(claimed: readonly Claimed[], error: CordilleraError | undefined): void {
+    for (const { claim } of claimed) claim.release()
+    if (error?.code === 'CLOSED') this.close()
+    // Never from within: a router that fails at once would be asked for ever.
+    else {
+      this.#parts.clock.after(RETRY_MS, () => {
+        for (const { waiter } of claimed) this.ask(waiter)
+      })
+    }
+  }
 }
 
 const RETRY_MS = 50
-const NEWS: TimestampWaiter = { onAsking: () => 0, onTimestamps: () => {} }
+const NEWS: TimestampWaiter = { claim: () => ({ count: 0, grant: () => {}, release: () => {} }) }

@@ -9,6 +9,7 @@ import {
   type RangeId,
 } from '@cordillera/base'
 import type { Message } from '@cordillera/raft-core'
+import { SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { writeAnswer, writeAsk, writeAskFailed } from './ask-codec.js'
 import { decodeBody, encodeBody } from './open-body.js'
 import { OutgoingFrames } from './outgoing-frames.js'
@@ -44,6 +45,8 @@ export interface PeerLinkHost {
   readonly limits: PeerLinkLimits
   /** Something was written: flush this link in a few turns. */
   onDirty(link: PeerLink): void
+  /** … or at the end of this one: timestamps, for which the writes of a whole node wait. */
+  onUrgent(): void
   /** The connection is to be dropped, on this turn. */
   onBroken(link: PeerLink, reason: string): void
 }
@@ -102,6 +105,7 @@ export class PeerLink implements RecordSink {
   sendRaft(rangeId: RangeId, message: Message): void {
     writeMessage(this.frames.out, rangeId, message)
     this.#endRecord()
+    if (rangeId === SYSTEM_RANGE_ID && isOfReadRound(message)) this.#host.onUrgent()
   }
 
   /** False: a bound is reached, and nothing was sent. */
@@ -112,6 +116,7 @@ export class PeerLink implements RecordSink {
     if (id === undefined) return false
     writeRequest(this.frames.out, id, request)
     this.#endRecord()
+    if (request.kind === 'timestamps') this.#host.onUrgent()
     return true
   }
 
@@ -282,6 +287,7 @@ export class PeerLink implements RecordSink {
     const wouldOverflow = isRead && frames.waitingBytes + replyBytes(reply) > waitingBytesMax
     writeReply(frames, callId, wouldOverflow ? REFUSED_OVERLOADED : reply)
     this.#endRecord()
+    if (reply.kind === 'timestamps') this.#host.onUrgent()
     if (frames.waitingBytes > 2 * waitingBytesMax) this.#breakLater()
   }
 
@@ -299,4 +305,9 @@ export class PeerLink implements RecordSink {
       this.onHandlerError(error)
     }
   }
+}
+
+/** In the system range: the round by which the oracle confirms that it leads. */
+function isOfReadRound(message: Message): boolean {
+  return (message.kind === 'heartbeat' || message.kind === 'heartbeat-reply') && message.readRound > 0
 }

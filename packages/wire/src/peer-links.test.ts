@@ -9,9 +9,9 @@ import { FRAME_BYTES_LEAVE, RecordKind } from './record.js'
 import { ManualClock } from './testing/manual-clock.js'
 import { MemoryNetwork, type MemoryTransport } from './testing/memory-network.js'
 
-const heartbeat = (term: number): Message => ({
+const heartbeat = (term: number, readRound = 0): Message => ({
   ...{ kind: 'heartbeat', from: 1, to: 2, term, commitIndex: 3 },
-  ...{ readRound: 0, quiesce: false },
+  ...{ readRound, quiesce: false },
 })
 const write: RangeRequest = { kind: 'write', rangeId: 4, count: 1, block: Buffer.from('block') }
 const written: RangeReply = { kind: 'written', outcomes: [9] }
@@ -187,6 +187,29 @@ describe('frames', () => {
     expect(a.transport.sent.length).toBe(4)
     expect(b.requests.length).toBe(3)
     expect(b.events.at(-1)).toEqual(['raft', 1, 1, 1])
+  })
+
+  it('with timestamps, or the round that confirms them, leave a turn after they were written', async () => {
+    const turnsOf = async (send: (links: PeerLinks) => void): Promise<number> => {
+      const [a] = await pair()
+      a.transport.sent.length = 0
+      send(a.links)
+      let turns = 0
+      const count = (): void => {
+        turns++
+        if (a.transport.sent.length === 0) clock.defer(count)
+      }
+      clock.defer(count)
+      clock.settle()
+      return turns
+    }
+    const ask: RangeRequest = { kind: 'timestamps', rangeId: 1, nodeId: 1, term: 1, count: 1, oldestSnapshot: 0 }
+    const round = heartbeat(1, 3)
+    const usual = await turnsOf((links) => links.sendRaft(2, 7, round))
+    expect(usual).toBeGreaterThan(2)
+    expect(await turnsOf((links) => links.call(2, ask, () => {}))).toBe(1)
+    expect(await turnsOf((links) => links.sendRaft(2, 1, round))).toBe(1)
+    expect(await turnsOf((links) => links.sendRaft(2, 1, heartbeat(1)))).toBe(usual)
   })
 
   it('of garbage drop the connection and nothing else', async () => {

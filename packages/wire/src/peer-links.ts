@@ -79,6 +79,7 @@ export class PeerLinks {
       handlers,
       limits: { ...defaultPeerLinkLimits, ...options.limits },
       onDirty: (link) => this.#onDirty(link),
+      onUrgent: () => this.#onUrgent(),
       onBroken: (link, reason) => this.#onBroken(link, reason),
     }
   }
@@ -244,6 +245,11 @@ export class PeerLinks {
     this.#framesSent += link.frames.framesSent
     this.#bytesSent += link.frames.bytesSent
     link.close()
+  }
+
+  /** What was written last is waited for by everything else: no more turns are let pass. */
+  #onUrgent(): void {
+    if (this.#turnsToFlush > 1) this.#turnsToFlush = 1
   }
 
   #onDirty(link: PeerLink): void {

@@ -33,14 +33,13 @@ export class ManualOracle {
     const queued: TimestampWaiter[] = []
     let isUnderWay = false
     const leave = (): void => {
-      const waiters = queued.splice(0)
-      const counts = waiters.map((waiter) => waiter.onAsking())
+      const claims = queued.splice(0).flatMap((waiter) => waiter.claim() ?? [])
       let first = this.next
-      for (const count of counts) this.next += count
+      for (const { count } of claims) this.next += count
       const arrive = (): void => {
-        for (const [i, waiter] of waiters.entries()) {
-          if (counts[i]! > 0) waiter.onTimestamps(first)
-          first += counts[i]!
+        for (const claim of claims) {
+          claim.grant(first)
+          first += claim.count
         }
         isUnderWay = false
         if (queued.length > 0) ask()
