@@ -5,7 +5,7 @@ import type { GroupState } from './group-state.js'
 import type { TimeoutNow, VoteReply, VoteRequest } from './message.js'
 import { PeerProgress } from './progress.js'
 import { isQuorum, voteResult } from './quorum.js'
-import { dropReads, ReadQueue } from './reads.js'
+import { dropReads, ReadQueue, readRoundUnderWay } from './reads.js'
 import { advanceCommit } from './replication.js'
 import { type Candidate, type Leader, type PreCandidate, peerOf } from './role.js'
 
@@ -84,6 +84,7 @@ function becomeLeader(state: GroupState): void {
     uncommittedBytes: 0,
     heartbeatElapsedTicks: 0,
     heartbeatDue: false,
+    readRoundDue: false,
     replicationDue: true,
     transfer: undefined,
   }
@@ -167,7 +168,9 @@ export function tickLeader(state: GroupState, leader: Leader): void {
     }
     for (const peer of leader.peers) peer.recentlyActive = false
   }
-  if (++leader.heartbeatElapsedTicks >= heartbeatIntervalTicks) leader.heartbeatDue = true
+  const isDue = ++leader.heartbeatElapsedTicks >= heartbeatIntervalTicks
+  // A round of reads that lasts to the next tick asks everyone.
+  if (isDue || readRoundUnderWay(leader) > 0) leader.heartbeatDue = true
 }
 
 /** What this replica wrote up to `token` is durable: its own vote counts from now on, and its log towards a commit. */

@@ -24,8 +24,10 @@ export class PeerProgress {
   /** Heard from since the last check of the quorum (thesis 6.2). */
   recentlyActive = false
   needsSnapshot = false
-  /** The newest round of reads that the peer confirmed. */
+  /** The newest round of reads that the peer confirmed; 0 again when it may be out of reach. */
   readRound = 0
+  /** The newest round of reads that was meant for this peer before all others. */
+  askedRound = 0
   readonly inflights = new Inflights()
 
   constructor(id: ReplicaId, nextIndex: LogIndex) {

@@ -187,7 +187,10 @@ export class RaftGroup {
     if (role.kind !== 'leader') return
     if (role.transfer?.to === peer) role.transfer = undefined
     const progress = peerOf(role, peer)
-    if (progress?.state !== 'replicate') return
+    if (progress === undefined) return
+    progress.readRound = 0
+    role.readRoundDue = true
+    if (progress.state !== 'replicate') return
     progress.becomeProbe()
     role.replicationDue = true
   }

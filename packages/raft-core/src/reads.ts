@@ -10,7 +10,8 @@ import { type Leader, peerOf } from './role.js'
  *
  * Reads asked between two readies share one round. A round gets its number, and its index, only after the reads were
  * asked; every heartbeat from then on carries it, and a peer's answer confirms that the peer still knew this leader
- * after that. Rounds are monotonic, so the newest confirmed one is a quorum index like the commit index.
+ * after that. It asks a quorum at first, and everyone when it lasts (`sendReadRound`). Rounds are monotonic, so the newest
+ * confirmed one is a quorum index like the commit index.
  *
  * A leader without a commit in its own term may not know what is committed (FAILURES #2): its reads wait, in a queue
  * that is bounded. Leadership lost, all are given up.
@@ -51,13 +52,13 @@ export function hasReadRoundToStart(state: GroupState, leader: Leader): boolean 
   return leader.reads.asked.length > 0 && state.commitIndex >= leader.termStartIndex
 }
 
-/** Gives all reads asked so far a round of their own, carried by the heartbeats that leave with this ready. */
+/** Gives all reads asked so far a round of their own, which leaves with this ready. */
 export function startReadRound(state: GroupState, leader: Leader): void {
   const { reads } = leader
   reads.round++
   reads.rounds.push({ round: reads.round, index: state.commitIndex, readIds: reads.asked })
   reads.asked = []
-  leader.heartbeatDue = true
+  leader.readRoundDue = true
   releaseConfirmedReads(state, leader)
 }
 

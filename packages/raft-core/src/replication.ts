@@ -1,4 +1,5 @@
 import { assert, type LogIndex, NONE } from '@cordillera/base'
+import { isJoint } from './configuration.js'
 import type { Entry } from './entry.js'
 import type { GroupState } from './group-state.js'
 import type { AppendReply, HeartbeatReply } from './message.js'
@@ -134,20 +135,49 @@ export function advanceCommit(state: GroupState, leader: Leader): void {
 
 export function sendHeartbeats(state: GroupState, leader: Leader, quiesce: boolean): void {
   leader.heartbeatDue = false
+  leader.readRoundDue = false
   leader.heartbeatElapsedTicks = 0
   const readRound = readRoundUnderWay(leader)
-  for (const peer of leader.peers) {
-    state.send({
-      kind: 'heartbeat',
-      from: state.id,
-      to: peer.id,
-      term: state.term,
-      // Beyond its match the peer's log may be another's.
-      commitIndex: Math.min(peer.matchIndex, state.commitIndex),
-      readRound,
-      quiesce,
-    })
+  for (const peer of leader.peers) sendHeartbeat(state, peer, readRound, quiesce)
+}
+
+/**
+ * Asks no more peers for the newest round of reads than make a quorum with the leader: those that confirmed the newest
+ * rounds before, and among equals those that follow the leader in the ring of ids, so that the nodes of a cluster share the
+ * work. Should one not answer, the next tick asks everyone; so does a joint configuration.
+ */
+export function sendReadRound(state: GroupState, leader: Leader): void {
+  leader.readRoundDue = false
+  const readRound = readRoundUnderWay(leader)
+  if (readRound === 0) return
+  const { peers } = leader
+  const { voters } = state.configuration
+  const needed = isJoint(state.configuration) ? peers.length : Math.min(voters.length >>> 1, peers.length)
+  const behind = peers.findIndex(({ id }) => id > state.id)
+  for (let asked = 0; asked < needed; asked++) {
+    let best: PeerProgress | undefined
+    for (let i = 0; i < peers.length; i++) {
+      const peer = peers[(Math.max(behind, 0) + i) % peers.length]!
+      if (peer.askedRound === readRound) continue
+      if (best === undefined || peer.readRound > best.readRound) best = peer
+    }
+    if (best === undefined) return
+    best.askedRound = readRound
+    sendHeartbeat(state, best, readRound, false)
   }
+}
+
+function sendHeartbeat(state: GroupState, peer: PeerProgress, readRound: number, quiesce: boolean): void {
+  state.send({
+    kind: 'heartbeat',
+    from: state.id,
+    to: peer.id,
+    term: state.term,
+    // Beyond its match the peer's log may be another's.
+    commitIndex: Math.min(peer.matchIndex, state.commitIndex),
+    readRound,
+    quiesce,
+  })
 }
 
 /** Tells the next leader to campaign once it has the whole log (thesis 3.10). */

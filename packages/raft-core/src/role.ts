@@ -36,8 +36,10 @@ export interface Leader {
   /** Bytes of the proposals of this term that are not delivered as committed yet. */
   uncommittedBytes: number
   heartbeatElapsedTicks: number
-  /** Heartbeats leave with the next ready. */
+  /** Heartbeats to everyone leave with the next ready. */
   heartbeatDue: boolean
+  /** A round of reads leaves with the next ready, to as many as it needs. */
+  readRoundDue: boolean
   /** Appends may have become possible: look at every peer in the next ready. */
   replicationDue: boolean
   transfer: Transfer | undefined

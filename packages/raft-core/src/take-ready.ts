@@ -4,7 +4,7 @@ import { type GroupState, noMessages, noReadIds, noReads } from './group-state.j
 import type { Message } from './message.js'
 import { hasReadRoundToStart, startReadRound } from './reads.js'
 import type { HardState, Ready, RoleView } from './ready.js'
-import { sendAppends, sendHeartbeats } from './replication.js'
+import { sendAppends, sendHeartbeats, sendReadRound } from './replication.js'
 
 /**
  * Assembles what the host has to do next, and forgets that it did.
@@ -18,7 +18,7 @@ export function hasReady(state: GroupState): boolean {
   if (outbox.messages.length > 0 || outbox.messagesAfterSync.length > 0) return true
   if (outbox.reads.length > 0 || outbox.readsDropped.length > 0) return true
   if (role.kind === 'leader') {
-    if (role.replicationDue || role.heartbeatDue || hasReadRoundToStart(state, role)) return true
+    if (role.replicationDue || role.heartbeatDue || role.readRoundDue || hasReadRoundToStart(state, role)) return true
   }
   return isDeliveryDue(state) || isRoleViewDue(state)
 }
@@ -33,6 +33,7 @@ export function takeReady(state: GroupState): Ready {
       sendAppends(state, role)
     }
     if (role.heartbeatDue) sendHeartbeats(state, role, false)
+    else if (role.readRoundDue) sendReadRound(state, role)
   }
   const hasEntries = log.hasPending
   const mustWrite = hasEntries || isHardStateDue(state)

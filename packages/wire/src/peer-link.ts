@@ -45,8 +45,6 @@ export interface PeerLinkHost {
   readonly limits: PeerLinkLimits
   /** Something was written: flush this link in a few turns. */
   onDirty(link: PeerLink): void
-  /** … or at the end of this one: timestamps, for which the writes of a whole node wait. */
-  onUrgent(): void
   /** The connection is to be dropped, on this turn. */
   onBroken(link: PeerLink, reason: string): void
 }
@@ -104,8 +102,7 @@ export class PeerLink implements RecordSink {
 
   sendRaft(rangeId: RangeId, message: Message): void {
     writeMessage(this.frames.out, rangeId, message)
-    this.#endRecord()
-    if (rangeId === SYSTEM_RANGE_ID && isOfReadRound(message)) this.#host.onUrgent()
+    this.#endRecord(rangeId === SYSTEM_RANGE_ID && isOfReadRound(message))
   }
 
   /** False: a bound is reached, and nothing was sent. */
@@ -115,8 +112,7 @@ export class PeerLink implements RecordSink {
     const id = this.calls.tryAdd(request, onReply)
     if (id === undefined) return false
     writeRequest(this.frames.out, id, request)
-    this.#endRecord()
-    if (request.kind === 'timestamps') this.#host.onUrgent()
+    this.#endRecord(request.kind === 'timestamps')
     return true
   }
 
@@ -163,8 +159,10 @@ export class PeerLink implements RecordSink {
     this.#endRecord()
   }
 
-  #endRecord(): void {
+  /** `isUrgent`: the writes of a whole node wait for it, so it leaves at once, with what was written before it. */
+  #endRecord(isUrgent = false): void {
     this.frames.endRecord()
+    if (isUrgent) this.frames.flush()
     if (this.#isDirty || (this.frames.isEmpty && !this.frames.isBlocked)) return
     this.#isDirty = true
     this.#host.onDirty(this)
@@ -286,8 +284,7 @@ export class PeerLink implements RecordSink {
     const isRead = reply.kind === 'values' || reply.kind === 'scanned'
     const wouldOverflow = isRead && frames.waitingBytes + replyBytes(reply) > waitingBytesMax
     writeReply(frames, callId, wouldOverflow ? REFUSED_OVERLOADED : reply)
-    this.#endRecord()
-    if (reply.kind === 'timestamps') this.#host.onUrgent()
+    this.#endRecord(reply.kind === 'timestamps')
     if (frames.waitingBytes > 2 * waitingBytesMax) this.#breakLater()
   }
 

@@ -189,17 +189,18 @@ describe('frames', () => {
     expect(b.events.at(-1)).toEqual(['raft', 1, 1, 1])
   })
 
-  it('with timestamps, or the round that confirms them, leave a turn after they were written', async () => {
+  it('with timestamps, or the round that confirms them, leave at once', async () => {
     const turnsOf = async (send: (links: PeerLinks) => void): Promise<number> => {
       const [a] = await pair()
       a.transport.sent.length = 0
       send(a.links)
       let turns = 0
       const count = (): void => {
+        if (a.transport.sent.length > 0) return
         turns++
-        if (a.transport.sent.length === 0) clock.defer(count)
+        clock.defer(count)
       }
-      clock.defer(count)
+      count()
       clock.settle()
       return turns
     }
@@ -207,9 +208,27 @@ describe('frames', () => {
     const round = heartbeat(1, 3)
     const usual = await turnsOf((links) => links.sendRaft(2, 7, round))
     expect(usual).toBeGreaterThan(2)
-    expect(await turnsOf((links) => links.call(2, ask, () => {}))).toBe(1)
-    expect(await turnsOf((links) => links.sendRaft(2, 1, round))).toBe(1)
+    expect(await turnsOf((links) => links.call(2, ask, () => {}))).toBe(0)
+    expect(await turnsOf((links) => links.sendRaft(2, 1, round))).toBe(0)
     expect(await turnsOf((links) => links.sendRaft(2, 1, heartbeat(1)))).toBe(usual)
+  })
+
+  it('to other peers go on gathering meanwhile', async () => {
+    const [a] = await pair()
+    await peer(3)
+    network.connect(1, 3)
+    clock.settle()
+    a.transport.sent.length = 0
+    const perTurn: number[] = []
+    const count = (): void => {
+      perTurn.push(a.transport.sent.length)
+      if (perTurn.length < 6) clock.defer(count)
+    }
+    a.links.sendRaft(3, 7, heartbeat(1))
+    a.links.sendRaft(2, 1, heartbeat(1, 3))
+    count()
+    clock.settle()
+    expect(perTurn).toEqual([1, 1, 1, 2, 2, 2])
   })
 
   it('of garbage drop the connection and nothing else', async () => {

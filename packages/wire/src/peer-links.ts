@@ -79,7 +79,6 @@ export class PeerLinks {
       handlers,
       limits: { ...defaultPeerLinkLimits, ...options.limits },
       onDirty: (link) => this.#onDirty(link),
-      onUrgent: () => this.#onUrgent(),
       onBroken: (link, reason) => this.#onBroken(link, reason),
     }
   }
@@ -247,13 +246,9 @@ export class PeerLinks {
     link.close()
   }
 
-  /** What was written last is waited for by everything else: no more turns are let pass. */
-  #onUrgent(): void {
-    if (this.#turnsToFlush > 1) this.#turnsToFlush = 1
-  }
-
   #onDirty(link: PeerLink): void {
-    if (this.#dirty.push(link) > 1) return
+    this.#dirty.push(link)
+    if (this.#turnsToFlush > 0) return
     this.#turnsToFlush = FLUSH_TURNS
     this.#host.clock.defer(this.#onTurn)
   }
