@@ -185,6 +185,14 @@ export class MemoryDisk implements Disk {
     this.#existing(name).overwrite(offset, bytes)
   }
 
+  /** A new file, durably, behind everyone's back. */
+  place(name: string, bytes: Uint8Array): void {
+    const file = new MemoryFile()
+    file.overwrite(0, bytes)
+    this.#names.set(name, file)
+    this.#durableNames.set(name, file)
+  }
+
   /** What a read of the whole file would find now. */
   contents(name: string): Buffer {
     const file = this.#existing(name)

@@ -212,6 +212,29 @@ describe('recovery', () => {
     expect(await logsOf(copy)).toEqual(WHOLE)
   })
 
+  it('takes the file that has batches when others were prepared for the same segment and never used', async () => {
+    const { fixture, batches } = await openWithBatches()
+    const { sequence } = batches[0]!
+    for (let index = 3; index < 60; index++) {
+      fixture.log.groups.get(9)!.append([entry(index, 1, 3000)], undefined)
+      await fixture.clock.run(fixture.log.flush())
+    }
+    expect(batchesOf(fixture.disk).at(-1)!.sequence).toBeGreaterThan(sequence + 1)
+    const expected = await logsOf(await openCopy(fixture))
+    for (const each of new Set(batchesOf(fixture.disk).map((batch) => batch.sequence))) {
+      for (const name of ['raft-log-0', 'raft-log-999']) {
+        expect(fixture.disk.names()).not.toContain(name)
+        const copy = await openCopy(fixture, (disk) => {
+          const header = Buffer.alloc(64 * 1024)
+          encodeSegmentHeader(each).copy(header)
+          disk.place(name, header)
+        })
+        expect(copy.log.hasUnattributedDamage, `segment ${each} also in ${name}`).toBe(false)
+        expect(await logsOf(copy)).toEqual(expected)
+      }
+    }
+  })
+
   it('damages every group when a segment is missing', async () => {
     const { fixture, batches } = await openWithBatches()
     const name = batches[0]!.name

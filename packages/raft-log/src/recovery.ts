@@ -13,7 +13,7 @@ import { type WalkEnd, type WalkStep, walkSegment } from './segment-walk.js'
  * Finds the segments that make up the log and replays them.
  *
  * The newest segment with a batch says, in that batch, which segment is the oldest that counts; everything else is a
- * spare. A bad batch is a tear, and forgotten, only if nothing valid lies behind it in its segment or in a later one. A
+ * spare, even with the header of a segment that counts. A bad batch is a tear, and forgotten, only if nothing valid lies behind it in its segment or in a later one. A
  * segment that is missing between others, or behind an end mark, is damage that cannot be attributed. Nothing is
  * written but the last batch, again: it may be in the operating system's memory alone (after a crash of the process,
  * even after an fsync of it that failed), and becomes durable before anyone builds on it.
@@ -76,20 +76,34 @@ interface Newest {
 }
 
 async function findNewest(files: readonly SegmentFile[], reader: WholeReader): Promise<Newest | undefined> {
-  const bySequence = new Map<number, SegmentFile>()
-  const newestFirst = files.filter((file) => file.sequence !== undefined).sort((a, b) => b.sequence! - a.sequence!)
-  for (const file of newestFirst) if (!bySequence.has(file.sequence!)) bySequence.set(file.sequence!, file)
-  for (const file of newestFirst) {
-    const sequence = file.sequence!
+  const bySequence = await filesBySequence(files, reader)
+  const newestFirst = [...bySequence].sort(([a], [b]) => b - a)
+  for (const [sequence, file] of newestFirst) {
     const walk = walkSegment(await reader.read(file), sequence, undefined)
     let headSequence: number | undefined
     let step = walk.next()
     for (; !step.done; step = walk.next()) headSequence = step.value.headSequence ?? headSequence
     if (headSequence === undefined) continue
-    bySequence.set(sequence, file)
     return { bySequence, headSequence, lastSequence: step.value.isEnded ? sequence + 1 : sequence }
   }
   return undefined
+}
+
+/**
+ * The file of each segment. Several may have its header: one that was prepared, and not used before a crash, is a spare
+ * afterwards, and stays one for a while. Batches are in one of them at most.
+ */
+async function filesBySequence(files: readonly SegmentFile[], reader: WholeReader): Promise<Map<number, SegmentFile>> {
+  const bySequence = new Map<number, SegmentFile>()
+  for (const file of files) {
+    const { sequence } = file
+    if (sequence === undefined) continue
+    const isTaken = bySequence.has(sequence)
+    if (!isTaken || !walkSegment(await reader.read(file), sequence, undefined).next().done) {
+      bySequence.set(sequence, file)
+    }
+  }
+  return bySequence
 }
 
 /** Reads the log's segments in their order. */
