@@ -18,6 +18,8 @@ export interface Sending {
   readonly body?: string | Uint8Array
   readonly headers?: OutgoingHttpHeaders
   readonly agent?: Agent
+  /** Aborting it breaks the connection, whatever was sent. */
+  readonly signal?: AbortSignal
 }
 
 /** The connection was never made, so nothing can have happened. */
@@ -27,11 +29,12 @@ export class NotSent extends Error {}
 export function send(
   base: string,
   target: string,
-  { method = 'GET', body, headers, agent }: Sending = {},
+  { method = 'GET', body, headers, agent, signal }: Sending = {},
 ): Promise<Answer> {
   const { hostname, port } = new URL(base)
   return new Promise((resolve, reject) => {
-    const options = { hostname, port, path: target, method, ...(headers && { headers }), ...(agent && { agent }) }
+    const given = { ...(headers && { headers }), ...(agent && { agent }), ...(signal && { signal }) }
+    const options = { hostname, port, path: target, method, ...given }
     const outgoing = request(options, (incoming) => {
       const chunks: Buffer[] = []
       incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
