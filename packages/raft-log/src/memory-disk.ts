@@ -70,6 +70,7 @@ export class MemoryDisk implements Disk {
   #stalled: (() => void)[] | undefined
   readonly #writesUnderWay = new Set<WriteUnderWay>()
   #life = 0
+  #lastWritten: string | undefined
   capacityBytes: number
   /** How often each operation was called. */
   readonly counts: Record<DiskOperation, number> = {
@@ -157,6 +158,16 @@ export class MemoryDisk implements Disk {
   /** The next matching operations fail. */
   fail(fault: Fault): void {
     this.#faults.push({ fault, times: fault.times ?? 1 })
+  }
+
+  /** What was still to fail does not. */
+  clearFaults(): void {
+    this.#faults.length = 0
+  }
+
+  /** The file of the last {@link DiskFile.writeThrough} that was begun. */
+  get lastWrittenThrough(): string | undefined {
+    return this.#lastWritten
   }
 
   /** Syncs do not complete until {@link releaseSyncs}. */
@@ -248,6 +259,7 @@ export class MemoryDisk implements Disk {
       read: (target, position) => run('read', target.length, () => file.read(target, position)),
       write,
       writeThrough: async (chunks, position) => {
+        this.#lastWritten = name
         const byteLength = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
         await write(chunks, position)
         await sync(position, position + byteLength)

@@ -84,22 +84,26 @@ export class LogRetention {
   }
 
   #flush(): void {
-    const { state, clock, onFatal, logger } = this.#parts
+    const { state, clock, onFatal } = this.#parts
     this.#flushing = true
     this.#lastFlushAt = clock.now()
-    state.flush().then(
-      (flushed) => {
-        this.#flushing = false
-        this.#flushed = flushed
-        logger.debug('state-flushed', { ms: Math.round(clock.now() - this.#lastFlushAt) })
-        for (const replica of this.#byRange.values()) {
-          const index = flushed.get(replica.replicaId)
-          if (index !== undefined) replica.log.recordFlushed(index)
-        }
-        for (const rangeId of this.#byRange.keys()) this.#compact(rangeId)
-      },
-      (error) => onFatal(error),
-    )
+    state
+      .flush()
+      .then((flushed) => this.#onFlushed(flushed))
+      // The log may have failed in the meantime as well.
+      .catch((error) => onFatal(error))
+  }
+
+  #onFlushed(flushed: ReadonlyMap<ReplicaId, LogIndex>): void {
+    const { clock, logger } = this.#parts
+    this.#flushing = false
+    this.#flushed = flushed
+    logger.debug('state-flushed', { ms: Math.round(clock.now() - this.#lastFlushAt) })
+    for (const replica of this.#byRange.values()) {
+      const index = flushed.get(replica.replicaId)
+      if (index !== undefined) replica.log.recordFlushed(index)
+    }
+    for (const rangeId of this.#byRange.keys()) this.#compact(rangeId)
   }
 
   #compact(rangeId: RangeId): void {

@@ -157,6 +157,33 @@ describe('Replicas', () => {
     expect(replies.map(({ kind }) => kind)).toEqual(stores.descriptors.map(() => 'unknown'))
   })
 
+  it('stops when the log fails while the state is being flushed, and leaves no rejection to nobody', async () => {
+    const stores = await Stores.open(1, 1, { stateFlushBytes: 1 })
+    await stores.untilLed()
+    const { disk, fatal, state, replicas } = stores.stores.get(1)!
+    const descriptor = stores.descriptors[1]!
+    const flush = state.flush.bind(state)
+    state.flush = async () => {
+      const flushed = await flush()
+      disk.fail({ operation: 'sync', code: 'EIO' })
+      replicas.execute(writeOf(descriptor, keyIn(descriptor, 'a'), 'x'), () => {})
+      while (fatal.length === 0) await new Promise<void>((resolve) => stores.clock.after(1, resolve))
+      return flushed
+    }
+    const unhandled: unknown[] = []
+    const onUnhandled = (error: unknown): unknown => unhandled.push(error)
+    process.on('unhandledRejection', onUnhandled)
+    try {
+      replicas.execute(writeOf(descriptor, keyIn(descriptor, 'a'), 'x'), () => {})
+      await stores.until(() => fatal.length > 0, 'the store stops')
+      await stores.pass(100)
+      await new Promise(setImmediate)
+    } finally {
+      process.off('unhandledRejection', onUnhandled)
+    }
+    expect([fatal.length, unhandled]).toEqual([1, []])
+  })
+
   it('forgets log entries only when they are flushed here and held by everyone', async () => {
     const stores = await Stores.open(3, 1, { stateFlushBytes: 1 })
     await stores.untilLed()

@@ -139,7 +139,7 @@ export class Replicas implements ReplicaHost {
    */
   constructor(options: ReplicasOptions) {
     this.#options = options
-    this.#retention = new LogRetention(options, this.#byRange)
+    this.#retention = new LogRetention({ ...options, onFatal: (error) => this.onFatal(error) }, this.#byRange)
     for (const state of options.state.replicas.values()) this.#openReplica(state)
     this.#scheduleTick()
   }

@@ -1,37 +1,49 @@
-import type { Random } from '@cordillera/base'
+import { type Random, SeededRandom } from '@cordillera/base'
+import { type DISK_FAULTS, type FaultKind, type FaultMix, NETWORK_FAULTS, PROCESS_FAULTS } from './seed-options.js'
 import type { SimulatedCluster } from './simulated-cluster.js'
 import type { Crash, SimulatedNode } from './simulated-node.js'
 
 /**
  * What goes wrong, when, and for how long: one thing after the other, each healed by itself after a while, several at
- * once. Everything from the seed. {@link FaultSchedule.stop} begins nothing new; {@link FaultSchedule.heal} undoes all.
+ * once. Everything from the seed; what one fault does and how long it lasts depends on no other, so that one can be left
+ * out. {@link FaultSchedule.stop} begins nothing new; {@link FaultSchedule.heal} undoes all.
+ *
+ * The *atlas* of what may be damaged for good: the disk of one machine, the same for a whole run (`victim`), so that a
+ * quorum keeps everything that was durable.
  */
-export interface FaultScheduleOptions {
-  /** Between one fault and the next. */
-  readonly pauseMsMax: number
-  readonly durationMsMax: number
-}
-
-export const defaultFaults: FaultScheduleOptions = { pauseMsMax: 1_200, durationMsMax: 3_000 }
-
 export class FaultSchedule {
   readonly #cluster: SimulatedCluster
   readonly #random: Random
-  readonly #options: FaultScheduleOptions
+  readonly #mix: FaultMix
+  readonly #deck: readonly FaultKind[]
+  readonly #victim: SimulatedNode
+  #struck = 0
   #isStopped = false
   /** How often what happened. */
   readonly counts = new Map<string, number>()
 
-  constructor(cluster: SimulatedCluster, options: FaultScheduleOptions = defaultFaults) {
+  constructor(cluster: SimulatedCluster, mix: FaultMix) {
     this.#cluster = cluster
     this.#random = cluster.fork()
-    this.#options = options
+    this.#mix = mix
+    this.#deck = Object.entries(mix.shares).flatMap(([kind, share]) =>
+      new Array<FaultKind>(share).fill(kind as FaultKind),
+    )
+    this.#victim = oneOf(this.#random, cluster.machines)
+  }
+
+  /** How many faults there have been, those left out included. */
+  get struck(): number {
+    return this.#struck
   }
 
   start(): void {
-    this.#cluster.clock.after(this.#random.below(this.#options.pauseMsMax), () => {
+    if (this.#deck.length === 0) return
+    this.#cluster.clock.after(this.#random.below(this.#mix.pauseMsMax), () => {
       if (this.#isStopped) return
-      this.#strike()
+      const kind = oneOf(this.#random, this.#deck)
+      const random = new SeededRandom(this.#random.u32())
+      if (!this.#mix.leftOut?.includes(this.#struck++)) new Strike(this, this.#cluster, random, this.#victim).run(kind)
       this.start()
     })
   }
@@ -40,143 +52,191 @@ export class FaultSchedule {
     this.#isStopped = true
   }
 
-  /** Heals the network and the disks and starts what is down. */
+  /** Heals the network, the clocks and the disks, and starts what is down. */
   heal(): void {
     this.stop()
     const { network, machines } = this.#cluster
     network.heal()
     for (const machine of machines) {
-      machine.logDisk.releaseSyncs()
-      machine.identityDisk.releaseSyncs()
-      this.#restart(machine)
+      machine.heal()
+      this.restart(machine)
     }
   }
 
-  /** Started as soon as it is down: a node that is closing first finishes that. */
-  #restart(machine: SimulatedNode): void {
+  /** Started as soon as it is down: a node that is closing first finishes that, or fails on a disk that was bad. */
+  restart(machine: SimulatedNode): void {
     machine.start()
-    if (machine.status.kind === 'closing') this.#cluster.clock.after(100, () => this.#restart(machine))
+    const { kind } = machine.status
+    if (kind !== 'up') this.#cluster.clock.after(100, () => this.restart(machine))
   }
 
-  #strike(): void {
-    const faults = [
-      this.#crashOne,
-      this.#crashOne,
-      this.#crashAll,
-      this.#close,
-      this.#partition,
-      this.#partition,
-      this.#oneWay,
-      this.#isolate,
-      this.#slow,
-      this.#reset,
-      this.#stallDisk,
-    ]
-    faults[this.#random.below(faults.length)]!.call(this)
-  }
-
-  #crashOne(): void {
-    this.#crash(this.#machine(), this.#crashKind())
-  }
-
-  #crashAll(): void {
-    if (this.#random.below(2) === 0) return
-    const how = this.#crashKind()
-    for (const machine of this.#cluster.machines) this.#crash(machine, how)
-  }
-
-  #crash(machine: SimulatedNode, how: Crash): void {
-    this.#note(`crash ${how}`, machine.address)
-    machine.crash(how)
-    this.#later(() => machine.start())
-  }
-
-  #close(): void {
-    const machine = this.#machine()
-    this.#note('close', machine.address)
-    machine.close()
-    this.#later(() => this.#restart(machine))
-  }
-
-  #partition(): void {
-    const [a, b] = this.#pair()
-    this.#note('partition', `${a} ${b}`)
-    this.#block([
-      [a, b],
-      [b, a],
-    ])
-  }
-
-  #oneWay(): void {
-    const pair = this.#pair()
-    this.#note('one-way', pair.join(' '))
-    this.#block([pair])
-  }
-
-  #isolate(): void {
-    const { address } = this.#machine()
-    const others = this.#cluster.machines.map((machine) => machine.address).filter((other) => other !== address)
-    const direction = this.#random.below(3)
-    this.#note('isolate', `${address} ${direction}`)
-    const inward = others.map((other) => [other, address] as const)
-    const outward = others.map((other) => [address, other] as const)
-    this.#block(direction === 0 ? inward : direction === 1 ? outward : [...inward, ...outward])
-  }
-
-  #slow(): void {
-    const { network } = this.#cluster
-    const [from, to] = this.#pair()
-    const extraMs = 1 + this.#random.below(this.#random.below(2) === 0 ? 20 : 600)
-    this.#note('slow', `${from} ${to} ${extraMs}`)
-    network.slow(from, to, extraMs)
-    this.#later(() => network.slow(from, to, 0))
-  }
-
-  #reset(): void {
-    const [a, b] = this.#pair()
-    this.#note('reset', `${a} ${b}`)
-    this.#cluster.network.reset(a, b)
-  }
-
-  #stallDisk(): void {
-    const machine = this.#machine()
-    this.#note('stall', machine.address)
-    machine.logDisk.stallSyncs()
-    this.#later(() => machine.logDisk.releaseSyncs())
-  }
-
-  #block(ways: readonly (readonly [string, string])[]): void {
-    const { network } = this.#cluster
-    for (const [from, to] of ways) network.block(from, to)
-    this.#later(() => {
-      for (const [from, to] of ways) network.unblock(from, to)
-    })
-  }
-
-  #later(action: () => void): void {
-    this.#cluster.clock.after(50 + this.#random.below(this.#options.durationMsMax), () => {
+  /** Undoes a fault, unless everything is healed before. */
+  later(random: Random, action: () => void): void {
+    this.#cluster.clock.after(50 + random.below(this.#mix.durationMsMax), () => {
       if (!this.#isStopped) action()
     })
   }
 
-  #machine(): SimulatedNode {
-    const { machines } = this.#cluster
-    return machines[this.#random.below(machines.length)]!
-  }
-
-  #pair(): readonly [string, string] {
-    const { machines } = this.#cluster
-    const from = this.#random.below(machines.length)
-    const to = (from + 1 + this.#random.below(machines.length - 1)) % machines.length
-    return [machines[from]!.address, machines[to]!.address]
-  }
-
-  #crashKind(): Crash {
-    return this.#random.below(2) === 0 ? 'killed' : 'power-lost'
-  }
-
-  #note(kind: string, where: string): void {
+  note(kind: FaultKind, where: string): void {
     this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
-    this.#cluster.note(`fault ${kind} ${where}`)
+    this.#cluster.note(`fault ${this.#struck - 1} ${kind} ${where}`)
   }
+}
+
+/** One fault, with its own source of chance. */
+class Strike {
+  readonly #schedule: FaultSchedule
+  readonly #cluster: SimulatedCluster
+  readonly #random: Random
+  readonly #victim: SimulatedNode
+
+  constructor(schedule: FaultSchedule, cluster: SimulatedCluster, random: Random, victim: SimulatedNode) {
+    this.#schedule = schedule
+    this.#cluster = cluster
+    this.#random = random
+    this.#victim = victim
+  }
+
+  run(kind: FaultKind): void {
+    const machine = oneOf(this.#random, this.#cluster.machines)
+    if (isOneOf(NETWORK_FAULTS, kind)) this.#strikeNetwork(kind, machine)
+    else if (isOneOf(PROCESS_FAULTS, kind)) this.#strikeProcess(kind, machine)
+    else this.#strikeDisk(kind, machine)
+  }
+
+  #strikeNetwork(kind: (typeof NETWORK_FAULTS)[number], { address: from }: SimulatedNode): void {
+    const others = this.#cluster.machines.map(({ address }) => address).filter((address) => address !== from)
+    const to = oneOf(this.#random, others)
+    const inward = others.map((other) => [other, from] as const)
+    const outward = others.map((other) => [from, other] as const)
+    switch (kind) {
+      case 'partition':
+        this.#block(kind, [
+          [from, to],
+          [to, from],
+        ])
+        break
+      case 'one-way':
+        this.#block(kind, [[from, to]])
+        break
+      case 'isolate':
+        this.#block(kind, oneOf(this.#random, [inward, outward, [...inward, ...outward]]))
+        break
+      case 'slow':
+        this.#slow(kind, from, to, 1 + this.#random.below(oneOf(this.#random, [20, 600])))
+        break
+      case 'clog':
+        this.#slow(kind, from, to, 1_000 + this.#random.below(4_000))
+        break
+      case 'reset':
+        this.#cluster.network.reset(from, to)
+        this.#schedule.note(kind, `${from} ${to}`)
+    }
+  }
+
+  #strikeProcess(kind: (typeof PROCESS_FAULTS)[number], machine: SimulatedNode): void {
+    const { address, clock } = machine
+    switch (kind) {
+      case 'kill':
+        this.#crash(kind, machine, 'killed')
+        break
+      case 'kill-all':
+        for (const each of this.#cluster.machines) this.#crash(kind, each, 'killed')
+        break
+      case 'close':
+        machine.close()
+        this.#until(kind, address, () => this.#schedule.restart(machine))
+        break
+      case 'pause':
+        machine.pause()
+        this.#until(kind, address, () => machine.resume())
+        break
+      case 'drift': {
+        const rate = 0.8 + this.#random.below(400) / 1_000
+        clock.drift(rate)
+        this.#until(kind, `${address} ${rate}`, () => clock.drift(1))
+        break
+      }
+      case 'clock-jump': {
+        const offsetMs = (this.#random.below(2_000) - 1_000) * 1_000
+        clock.jump(offsetMs)
+        this.#until(kind, `${address} ${offsetMs}`, () => clock.jump(0))
+      }
+    }
+  }
+
+  #strikeDisk(kind: (typeof DISK_FAULTS)[number], machine: SimulatedNode): void {
+    const { address } = machine
+    switch (kind) {
+      case 'power-loss':
+        this.#crash(kind, machine, 'power-lost')
+        break
+      case 'power-loss-all':
+        for (const each of this.#cluster.machines) this.#crash(kind, each, 'power-lost')
+        break
+      case 'stall':
+        machine.stallSyncs()
+        this.#until(kind, address, () => machine.releaseSyncs())
+        break
+      case 'slow-disk':
+        machine.syncExtraMs = 5 + this.#random.below(200)
+        this.#until(kind, `${address} ${machine.syncExtraMs}`, () => {
+          machine.syncExtraMs = 0
+        })
+        break
+      case 'disk-error':
+        machine.failDisk(oneOf(this.#random, ['write', 'sync'] as const))
+        this.#until(kind, address, () => this.#schedule.restart(machine))
+        break
+      case 'disk-full':
+        machine.fillDisk(this.#random.below(100 << 10))
+        this.#until(kind, address, () => {
+          machine.emptyDisk()
+          this.#schedule.restart(machine)
+        })
+        break
+      case 'rot':
+        this.#rot()
+    }
+  }
+
+  /** Found when the place is next read, which is at a start at the latest. */
+  #rot(): void {
+    const where = this.#victim.rot(this.#random)
+    if (where === undefined) return
+    this.#schedule.note('rot', `${this.#victim.address} ${where}`)
+    if (this.#random.below(2) === 0) this.#crash('kill', this.#victim, 'killed')
+  }
+
+  #until(kind: FaultKind, where: string, undo: () => void): void {
+    this.#schedule.note(kind, where)
+    this.#schedule.later(this.#random, undo)
+  }
+
+  #crash(kind: FaultKind, machine: SimulatedNode, how: Crash): void {
+    machine.crash(how)
+    this.#until(kind, machine.address, () => machine.start())
+  }
+
+  #slow(kind: FaultKind, from: string, to: string, extraMs: number): void {
+    const { network } = this.#cluster
+    network.slow(from, to, extraMs)
+    this.#until(kind, `${from} ${to} ${extraMs}`, () => network.slow(from, to, 0))
+  }
+
+  #block(kind: FaultKind, ways: readonly (readonly [string, string])[]): void {
+    const { network } = this.#cluster
+    for (const [from, to] of ways) network.block(from, to)
+    this.#until(kind, ways.map((way) => way.join('>')).join(' '), () => {
+      for (const [from, to] of ways) network.unblock(from, to)
+    })
+  }
+}
+
+function isOneOf<T extends string>(kinds: readonly T[], kind: string): kind is T {
+  return (kinds as readonly string[]).includes(kind)
+}
+
+function oneOf<T>(random: Random, items: readonly T[]): T {
+  return items[random.below(items.length)]!
 }

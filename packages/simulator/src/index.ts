@@ -1,7 +1,16 @@
-export { defaultFaults, FaultSchedule, type FaultScheduleOptions } from './fault-schedule.js'
+export { FaultSchedule } from './fault-schedule.js'
 export { checkLinearizable, type Verdict } from './linearizability.js'
 export { describeOperation, type Operation } from './operation.js'
 export { type RunSeedOptions, runSeed, type SeedReport } from './run-seed.js'
+export {
+  drawOptions,
+  FAULT_KINDS,
+  type FaultKind,
+  type FaultMix,
+  PROFILES,
+  type Profile,
+  type SeedOptions,
+} from './seed-options.js'
 export { SimulatedCluster, type SimulatedClusterOptions } from './simulated-cluster.js'
 export type { Crash, NodeStatus, SimulatedNode } from './simulated-node.js'
 export { type ProcessClock, type RunTurns, VirtualClock } from './virtual-clock.js'

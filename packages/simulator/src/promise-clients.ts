@@ -26,6 +26,7 @@ export class PromiseClients {
   readonly #acknowledged: number[]
   #begun = 0
   #ids = 0
+  #operations = 0
   #isStopped = false
   #busy = 0
 
@@ -40,6 +41,11 @@ export class PromiseClients {
 
   get isIdle(): boolean {
     return this.#busy === 0
+  }
+
+  /** Writes, pages and reads that were answered. */
+  get operations(): number {
+    return this.#operations
   }
 
   start(): void {
@@ -204,7 +210,10 @@ export class PromiseClients {
     const isForgotten = this.#random.below(10) === 0 && !this.#isStopped
     const { clock } = this.#cluster
     return new Promise((resolve) => {
-      const onEnd = (result: T | Error): void => resolve(isForgotten ? 'lost' : result)
+      const onEnd = (result: T | Error): void => {
+        this.#operations++
+        resolve(isForgotten ? 'lost' : result)
+      }
       act(node).then(onEnd, (error) => onEnd(error instanceof Error ? error : new Error(String(error))))
       const watch = (): void => {
         if (machine.runs(node)) clock.after(20, watch)

@@ -4,6 +4,7 @@ import { checkLinearizable } from './linearizability.js'
 import type { Operation } from './operation.js'
 import { PromiseClients } from './promise-clients.js'
 import { readData } from './replica-data.js'
+import type { SeedOptions } from './seed-options.js'
 import { SimulatedCluster } from './simulated-cluster.js'
 import type { RunTurns } from './virtual-clock.js'
 import { hexFraction, Workload } from './workload.js'
@@ -14,43 +15,49 @@ import { hexFraction, Workload } from './workload.js'
  * soon, the history is linearizable, and the replicas hold the same.
  */
 export interface RunSeedOptions {
-  readonly seed: number
+  readonly options: SeedOptions
   readonly runTurns: RunTurns
-  /** How long things go wrong, in virtual time; 15 s by default. */
-  readonly faultsMs?: number
   readonly onEvent?: (text: string) => void
 }
 
 export interface SeedReport {
-  readonly seed: number
+  readonly options: SeedOptions
   /** Empty when every promise was kept. */
   readonly violations: readonly string[]
   readonly history: readonly Operation[]
+  /** How the clients' operations ended. */
   readonly outcomes: ReadonlyMap<string, number>
   /** What scanners, cursors and counters did. */
   readonly promises: PromiseClients['counts']
+  /** Operations that were answered, those of scanners and counters included. */
+  readonly operations: number
   readonly faults: ReadonlyMap<string, number>
+  /** How many faults there were, those left out included. */
+  readonly struck: number
   readonly traceHash: string
-  readonly turns: number
+  /** Callbacks that ran. */
+  readonly events: number
   readonly virtualMs: number
 }
 
 const FOUNDING_TIMEOUT_MS = 30_000
 const LIVENESS_MS = 30_000
-const RANGES = 4
 
-export async function runSeed(options: RunSeedOptions): Promise<SeedReport> {
-  const { seed, runTurns, faultsMs = 15_000 } = options
+export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): Promise<SeedReport> {
+  const { seed, ranges, faultsMs, log, state } = options
   const cluster = new SimulatedCluster({
     seed,
     runTurns,
-    ranges: RANGES,
-    ...(options.onEvent === undefined ? {} : { onEvent: options.onEvent }),
+    ranges,
+    delays: options.delays,
+    segmentBytes: log.segmentBytes,
+    limits: { stateFlushBytes: state.flushBytes, stateFlushMs: state.flushMs },
+    ...(onEvent === undefined ? {} : { onEvent }),
   })
   const { clock } = cluster
-  const workload = new Workload(cluster)
-  const promises = new PromiseClients(cluster, RANGES)
-  const faults = new FaultSchedule(cluster)
+  const workload = new Workload(cluster, options.workload)
+  const promises = new PromiseClients(cluster, ranges)
+  const faults = new FaultSchedule(cluster, options.faults)
   const violations: string[] = []
   try {
     cluster.startAll()
@@ -60,8 +67,7 @@ export async function runSeed(options: RunSeedOptions): Promise<SeedReport> {
     faults.start()
     await clock.run(faultsMs)
     faults.heal()
-    const healedAtMs = clock.now()
-    violations.push(...(await probe(cluster, workload, healedAtMs + LIVENESS_MS)))
+    violations.push(...(await probe(cluster, workload, ranges, clock.now() + LIVENESS_MS)))
     workload.stop()
     promises.stop()
     const isIdle = (): boolean => workload.isIdle && promises.isIdle
@@ -77,20 +83,28 @@ export async function runSeed(options: RunSeedOptions): Promise<SeedReport> {
   }
   violations.push(...cluster.failures)
   return {
-    seed,
+    options,
     violations,
     history: workload.history,
     outcomes: workload.outcomes,
     promises: promises.counts,
+    operations:
+      (workload.outcomes.get('ok') ?? 0) + (workload.outcomes.get('VERSION_MISMATCH') ?? 0) + promises.operations,
     faults: faults.counts,
+    struck: faults.struck,
     traceHash: cluster.trace.hash,
-    turns: clock.turns,
+    events: clock.turns,
     virtualMs: clock.now(),
   }
 }
 
 /** Writes and reads a key of every range through every node. */
-async function probe(cluster: SimulatedCluster, workload: Workload, deadlineMs: number): Promise<string[]> {
+async function probe(
+  cluster: SimulatedCluster,
+  workload: Workload,
+  ranges: number,
+  deadlineMs: number,
+): Promise<string[]> {
   const { clock } = cluster
   const leftMs = (): number => Math.max(0, deadlineMs - clock.now())
   if (!(await clock.runUntil(() => cluster.isReady(), leftMs()))) {
@@ -99,13 +113,13 @@ async function probe(cluster: SimulatedCluster, workload: Workload, deadlineMs: 
     )
   }
   const missing = new Set<string>()
-  for (const machine of cluster.machines) {
-    for (let range = 0; range < RANGES; range++) {
+  for (const machine of cluster.machines.filter(({ node }) => node !== undefined)) {
+    for (let range = 0; range < ranges; range++) {
       for (const kind of ['put', 'get'] as const) {
         const name = `${kind} of range ${range} through ${machine.address}`
         missing.add(name)
         const attempt = async (): Promise<void> => {
-          const outcome = await workload.operate(machine, kind, `${hexFraction(range / RANGES)}probe`, 5_000)
+          const outcome = await workload.operate(machine, kind, `${hexFraction(range / ranges)}probe`, 5_000)
           if (outcome === 'ok') missing.delete(name)
           else if (leftMs() > 0) clock.after(100, attempt)
         }
@@ -119,10 +133,12 @@ async function probe(cluster: SimulatedCluster, workload: Workload, deadlineMs: 
 
 /** Lets the followers catch up, closes every node and looks at what their state databases hold. */
 async function compareReplicas(cluster: SimulatedCluster): Promise<string[]> {
-  const { clock, machines } = cluster
+  const { clock } = cluster
+  // What rot took away is not given back yet.
+  const machines = cluster.machines.filter(({ isRotten }) => !isRotten)
   await clock.run(5_000)
-  for (const machine of machines) machine.close()
-  const isDown = (): boolean => machines.every(({ status }) => status.kind === 'down')
+  for (const machine of cluster.machines) machine.close()
+  const isDown = (): boolean => cluster.machines.every(({ status }) => status.kind === 'down')
   if (!(await clock.runUntil(isDown, 30_000))) {
     return machines.map(({ address, status }) => `closing: ${address} is ${status.kind}`)
   }

@@ -4,7 +4,7 @@ import { defaultReplicasLimits, type ReplicasLimits } from '@cordillera/replicas
 import { SimulatedNode } from './simulated-node.js'
 import { Trace } from './trace.js'
 import { type RunTurns, VirtualClock } from './virtual-clock.js'
-import { VirtualNetwork } from './virtual-network.js'
+import { type Delays, VirtualNetwork } from './virtual-network.js'
 
 /**
  * Machines, the network between them and the time they live in: everything that happens follows from the seed.
@@ -21,12 +21,19 @@ export interface SimulatedClusterOptions {
   /** Initial ranges besides the system range; 4 by default. */
   readonly ranges?: number
   readonly limits?: Partial<ReplicasLimits>
+  /** 32 KiB by default. */
+  readonly segmentBytes?: number
+  readonly delays?: Delays
   /** Everything that any node logs, for looking into one run. */
   readonly onEvent?: (text: string) => void
 }
 
 /** Small enough that flushes and compactions happen in a short run. */
 const smallLimits = { stateFlushBytes: 8 << 10, stateFlushMs: 3_000 } as const
+
+/** What a node may log as an error when its disk is bad. */
+const OF_A_BAD_DISK =
+  /^error (?:log-failed|log-damaged|replica-silenced|store-stopped .*Raft log|process-failed .*(?:DISK_FAILED|LOG_DAMAGED))/
 
 export class SimulatedCluster {
   readonly clock: VirtualClock
@@ -39,11 +46,12 @@ export class SimulatedCluster {
   readonly failures: string[] = []
 
   constructor(options: SimulatedClusterOptions) {
-    const { seed, nodes = 3, surplus = 0, ranges = 4 } = options
+    const { seed, nodes = 3, surplus = 0, ranges = 4, segmentBytes = 32 << 10 } = options
     this.#random = new SeededRandom(seed)
     this.#onEvent = options.onEvent
     this.clock = new VirtualClock({ runTurns: options.runTurns })
-    this.network = new VirtualNetwork({ clock: this.clock, random: this.fork(), trace: this.trace })
+    const delays = options.delays === undefined ? {} : { delays: options.delays }
+    this.network = new VirtualNetwork({ clock: this.clock, random: this.fork(), trace: this.trace, ...delays })
     const addresses = Array.from({ length: nodes + surplus }, (_, i) => `machine-${i + 1}:7000`)
     const limits = { ...defaultReplicasLimits, ...smallLimits, ...options.limits }
     this.machines = addresses.map((address, i) => {
@@ -51,11 +59,22 @@ export class SimulatedCluster {
         i === 0 ? { kind: 'init', nodes, ranges } : { kind: 'join', addresses: [addresses[0]!] }
       const onEvent = (level: string, event: string, fields?: LogFields): void => {
         const text = `${level} ${event}${fields === undefined ? '' : ` ${JSON.stringify(fields)}`}`
-        if (level === 'error') this.failures.push(`${this.clock.now()} ${address} ${text}`)
+        const isExpected = machine.hasBadDisk && OF_A_BAD_DISK.test(text)
+        if (level === 'error' && !isExpected) this.failures.push(`${this.clock.now()} ${address} ${text}`)
         this.note(`${address} ${text}`)
       }
       const host = this.network.host(address)
-      return new SimulatedNode({ clock: this.clock, host, random: this.fork(), founding, limits, onEvent })
+      const random = this.fork()
+      const machine: SimulatedNode = new SimulatedNode({
+        clock: this.clock,
+        host,
+        random,
+        founding,
+        limits,
+        segmentBytes,
+        onEvent,
+      })
+      return machine
     })
   }
 
@@ -79,9 +98,9 @@ export class SimulatedCluster {
     for (const machine of this.machines) machine.start()
   }
 
-  /** Whether every machine is up and its node sees a leader for every range. */
+  /** Whether every machine is up and its node sees a leader for every range; of one with rot it is not asked. */
   isReady(): boolean {
-    return this.machines.every(({ node }) => node?.isReady() === true)
+    return this.machines.every(({ node, isRotten }) => isRotten || node?.isReady() === true)
   }
 
   /** Waits for what happens in virtual time. Throws what it rejects with; an Error after `timeoutMs`. */

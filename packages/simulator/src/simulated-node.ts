@@ -3,7 +3,8 @@ import { CordilleraNode, type FoundingConfig } from '@cordillera/node'
 import { MemoryDisk } from '@cordillera/raft-log'
 import type { ReplicasLimits } from '@cordillera/replicas'
 import { MemoryEngine } from '@cordillera/state'
-import type { ProcessClock, VirtualClock } from './virtual-clock.js'
+import { MachineClock } from './machine-clock.js'
+import { ProcessClock, type VirtualClock } from './virtual-clock.js'
 import type { VirtualHost } from './virtual-network.js'
 import { VirtualTransport } from './virtual-transport.js'
 
@@ -28,11 +29,11 @@ export interface SimulatedNodeOptions {
   readonly random: Random
   readonly founding: FoundingConfig
   readonly limits: ReplicasLimits
+  readonly segmentBytes: number
   /** Every event that the node logs. */
   readonly onEvent: (level: string, event: string, fields?: LogFields) => void
 }
 
-const SEGMENT_BYTES = 32 << 10
 const LOG_CACHE_BYTES_MAX = 16 << 10
 const ENGINE_WRITE_MS = 3
 const DRAIN_TIMEOUT_MS = 2_000
@@ -41,6 +42,13 @@ export class SimulatedNode {
   readonly address: string
   readonly identityDisk: MemoryDisk
   readonly logDisk: MemoryDisk
+  readonly clock: MachineClock
+  /** What every sync takes longer. */
+  syncExtraMs = 0
+  /** Its disk was made to fail, or lose something, so that it may stop itself or some of its replicas. */
+  hasBadDisk = false
+  /** Something of its log is not what was written. */
+  isRotten = false
   readonly #options: SimulatedNodeOptions
   #engine: MemoryEngine
   #process: ProcessClock
@@ -50,14 +58,15 @@ export class SimulatedNode {
     const { clock, host, random } = options
     this.#options = options
     this.address = host.address
+    this.clock = new MachineClock(clock)
     const latencyMs = (operation: string): number => {
       if (operation !== 'sync' && operation !== 'syncDirectory') return random.below(100) / 1_000
-      return 0.5 + random.below(3_000) / 1_000 + (random.below(300) === 0 ? 100 : 0)
+      return 0.5 + random.below(3_000) / 1_000 + (random.below(300) === 0 ? 100 : 0) + this.syncExtraMs
     }
-    this.identityDisk = new MemoryDisk({ clock, latencyMs })
-    this.logDisk = new MemoryDisk({ clock, latencyMs })
-    this.#engine = new MemoryEngine({ clock, writeDelayMs: ENGINE_WRITE_MS })
-    this.#process = clock.forProcess()
+    this.identityDisk = new MemoryDisk({ clock: this.clock, latencyMs })
+    this.logDisk = new MemoryDisk({ clock: this.clock, latencyMs })
+    this.#engine = new MemoryEngine({ clock: this.clock, writeDelayMs: ENGINE_WRITE_MS })
+    this.#process = new ProcessClock(this.clock)
   }
 
   get status(): NodeStatus {
@@ -82,9 +91,9 @@ export class SimulatedNode {
   /** Starts the process; it is up once it has an identity, which may be never. */
   start(founding: FoundingConfig = this.#options.founding): void {
     if (this.#status.kind !== 'down' && this.#status.kind !== 'failed') return
-    const { clock, host, limits, random } = this.#options
+    const { host, limits, random, segmentBytes } = this.#options
     host.powerOn()
-    const process = clock.forProcess()
+    const process = new ProcessClock(this.clock)
     this.#process = process
     this.#status = { kind: 'starting' }
     const engine = this.#engine
@@ -95,7 +104,7 @@ export class SimulatedNode {
         founding,
         locality: '',
         replicas: limits,
-        log: { segmentBytes: SEGMENT_BYTES, cacheBytesMax: LOG_CACHE_BYTES_MAX },
+        log: { segmentBytes, cacheBytesMax: LOG_CACHE_BYTES_MAX },
         version: 'simulated',
       },
       {
@@ -117,6 +126,7 @@ export class SimulatedNode {
     const { host, random } = this.#options
     if (this.#status.kind === 'down') return
     this.#process.kill()
+    this.resume()
     if (how === 'killed') host.killProcess()
     else host.powerOff()
     const keep = how === 'killed' ? 'all' : random
@@ -143,6 +153,68 @@ export class SimulatedNode {
       this.#status = { kind: 'down' }
     }
     closing().catch((error) => this.#onFailed(process, error))
+  }
+
+  /** Everything on the machine stands still, and what is sent to it waits. */
+  pause(): void {
+    this.clock.pause()
+    this.#options.host.pause()
+  }
+
+  resume(): void {
+    this.clock.resume()
+    this.#options.host.resume()
+  }
+
+  stallSyncs(): void {
+    this.logDisk.stallSyncs()
+  }
+
+  releaseSyncs(): void {
+    this.clock.defer(() => this.logDisk.releaseSyncs())
+  }
+
+  /** The next write to the log, or sync of it, fails. */
+  failDisk(operation: 'write' | 'sync'): void {
+    this.hasBadDisk = true
+    this.logDisk.fail({ operation, code: 'EIO' })
+  }
+
+  /** There is room for so many more bytes of the log. */
+  fillDisk(bytesLeft: number): void {
+    this.hasBadDisk = true
+    this.logDisk.capacityBytes = this.logDisk.usedBytes + bytesLeft
+  }
+
+  emptyDisk(): void {
+    this.logDisk.capacityBytes = Number.POSITIVE_INFINITY
+  }
+
+  /**
+   * Flips a bit in a segment of the log that is not the one being written: there, the last batch could not be told from
+   * one that tore. Returns where; undefined when there is no other segment.
+   */
+  rot(random: Random): string | undefined {
+    const { logDisk } = this
+    const names = logDisk.names().filter((name) => name !== logDisk.lastWrittenThrough)
+    const name = names[random.below(Math.max(1, names.length))]
+    if (name === undefined) return undefined
+    const offset = random.below(logDisk.contents(name).length)
+    this.hasBadDisk = true
+    this.isRotten = true
+    logDisk.flipBit(name, offset, random.below(8))
+    return `${name} ${offset}`
+  }
+
+  /** Undoes everything but rot. */
+  heal(): void {
+    this.resume()
+    this.clock.drift(1)
+    this.clock.jump(0)
+    this.syncExtraMs = 0
+    this.emptyDisk()
+    this.logDisk.clearFaults()
+    this.releaseSyncs()
   }
 
   #onStarted(process: ProcessClock, node: CordilleraNode): void {

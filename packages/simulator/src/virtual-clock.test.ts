@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { turnsOfNode } from './testing/turns-of-node.js'
-import { VirtualClock } from './virtual-clock.js'
+import { ProcessClock, VirtualClock } from './virtual-clock.js'
 
 const clockAt = () => new VirtualClock({ runTurns: turnsOfNode })
 
@@ -68,7 +68,7 @@ test('runUntil says whether the condition came to hold, and what was thrown', as
 
 test('a dead process does nothing any more', async () => {
   const clock = clockAt()
-  const process = clock.forProcess()
+  const process = new ProcessClock(clock)
   const seen: string[] = []
   process.after(1, () => seen.push('timer'))
   process.defer(() => seen.push('deferred'))

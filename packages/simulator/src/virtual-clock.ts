@@ -75,11 +75,6 @@ export class VirtualClock implements Clock {
     await this.runUntil(() => false, durationMs)
   }
 
-  /** A clock for one life of a process: after {@link ProcessClock.kill} nothing registered with it runs. */
-  forProcess(): ProcessClock {
-    return new ProcessClock(this)
-  }
-
   /** One callback; false when there is none before the end. */
   #turn(endMs: number): boolean {
     if (this.#roundAt === this.#round.length && !this.#events.isDue(this.#nowMs)) {
@@ -112,12 +107,12 @@ export class VirtualClock implements Clock {
   }
 }
 
-/** The clock of one process, which can die. */
+/** A clock for one life of a process: after {@link ProcessClock.kill} nothing registered with it runs. */
 export class ProcessClock implements Clock {
-  readonly #clock: VirtualClock
+  readonly #clock: Clock
   #isAlive = true
 
-  constructor(clock: VirtualClock) {
+  constructor(clock: Clock) {
     this.#clock = clock
   }
 

@@ -73,6 +73,11 @@ export class VirtualNetwork {
 
   unblock(from: string, to: string): void {
     this.#way(from, to).blocked = false
+    this.resume()
+  }
+
+  /** Goes on with whatever is not held up any more. */
+  resume(): void {
     for (const pipe of this.#pipes) pipe.resume()
   }
 
@@ -91,13 +96,13 @@ export class VirtualNetwork {
 
   heal(): void {
     this.#ways.clear()
-    for (const pipe of this.#pipes) pipe.resume()
+    this.resume()
   }
 
   // --- for sockets ---
 
   isBlocked(from: string, to: string): boolean {
-    return this.#ways.get(`${from}>${to}`)?.blocked ?? false
+    return (this.#ways.get(`${from}>${to}`)?.blocked ?? false) || this.#hosts.get(to)?.isPaused === true
   }
 
   delayMs(from: string, to: string): number {
@@ -144,11 +149,26 @@ export class VirtualHost {
   readonly address: string
   readonly sockets = new Set<VirtualSocket>()
   isPowered = true
+  #isPaused = false
   #accept: Accept | undefined
 
   constructor(network: VirtualNetwork, address: string) {
     this.network = network
     this.address = address
+  }
+
+  /** Nothing that arrives is looked at until {@link resume}. */
+  get isPaused(): boolean {
+    return this.#isPaused
+  }
+
+  pause(): void {
+    this.#isPaused = true
+  }
+
+  resume(): void {
+    this.#isPaused = false
+    this.network.resume()
   }
 
   get accept(): Accept | undefined {

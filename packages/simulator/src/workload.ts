@@ -18,11 +18,19 @@ export interface WorkloadOptions {
   readonly clients: number
   /** Keys, spread over the ranges: few, so that clients meet. */
   readonly keys: number
+  /** Share of the operations that concern the first key. */
+  readonly hotShare: number
   readonly thinkMsMax: number
   readonly timeoutMsMax: number
 }
 
-export const defaultWorkload: WorkloadOptions = { clients: 8, keys: 6, thinkMsMax: 60, timeoutMsMax: 2_000 }
+export const defaultWorkload: WorkloadOptions = {
+  clients: 8,
+  keys: 6,
+  hotShare: 0,
+  thinkMsMax: 60,
+  timeoutMsMax: 2_000,
+}
 
 export type OperationKind = Operation['kind'] | 'put-if'
 
@@ -113,7 +121,8 @@ export class Workload {
     const machine = up[random.below(up.length)]!
     const kinds = ['put', 'put', 'put-if', 'put-if', 'delete', 'get', 'get', 'get', 'get', 'get'] as const
     const kind = kinds[random.below(kinds.length)]!
-    const key = this.#keys[random.below(this.#keys.length)]!
+    const isHot = random.below(1_000) < this.#options.hotShare * 1_000
+    const key = this.#keys[isHot ? 0 : random.below(this.#keys.length)]!
     const timeoutMs = 20 + random.below(this.#options.timeoutMsMax)
     this.#invoke(client, machine, { kind, key, timeoutMs }, (outcome) => {
       // A client that does not know what became of its operation goes on as another one.

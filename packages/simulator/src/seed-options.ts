@@ -1,0 +1,106 @@
+import { type Random, SeededRandom } from '@cordillera/base'
+import type { Delays } from './virtual-network.js'
+import type { WorkloadOptions } from './workload.js'
+
+/**
+ * What a run of a seed consists of, as plain JSON: the same options are the same run. {@link drawOptions} makes them from
+ * a seed and a profile; a failing run's are what the shrinker reduces and what is kept.
+ */
+export interface SeedOptions {
+  readonly seed: number
+  readonly profile: Profile
+  /** Initial ranges besides the system range. */
+  readonly ranges: number
+  /** How long things go wrong, in virtual time. */
+  readonly faultsMs: number
+  readonly faults: FaultMix
+  readonly workload: WorkloadOptions
+  readonly delays: Delays
+  readonly log: { readonly segmentBytes: number }
+  readonly state: { readonly flushBytes: number; readonly flushMs: number }
+}
+
+/** Which faults, how often, and for how long. */
+export interface FaultMix {
+  /** Shares; a kind that is not there does not happen. */
+  readonly shares: Partial<Record<FaultKind, number>>
+  /** Between one fault and the next. */
+  readonly pauseMsMax: number
+  readonly durationMsMax: number
+  /** Faults, by their place in the run, that are left out: nothing else changes for it. */
+  readonly leftOut?: readonly number[]
+}
+
+/**
+ * - network: `partition` (two machines), `one-way`, `isolate` (a machine, inward, outward or both), `slow` (a way), `clog`
+ *   (a way takes seconds), `reset` (connections, and what is under way),
+ * - processes: `kill`, `kill-all`, `close` (as a signal does), `pause`, `drift`, `clock-jump`,
+ * - disks: `power-loss`, `power-loss-all`, `stall` (syncs), `slow-disk`, `disk-error` (EIO at a write or sync), `disk-full`,
+ *   `rot` (a bit of what was synced).
+ */
+export const NETWORK_FAULTS = ['partition', 'one-way', 'isolate', 'slow', 'clog', 'reset'] as const
+export const PROCESS_FAULTS = ['kill', 'kill-all', 'close', 'pause', 'drift', 'clock-jump'] as const
+export const DISK_FAULTS = [
+  'power-loss',
+  'power-loss-all',
+  'stall',
+  'slow-disk',
+  'disk-error',
+  'disk-full',
+  'rot',
+] as const
+export const FAULT_KINDS = [...NETWORK_FAULTS, ...PROCESS_FAULTS, ...DISK_FAULTS] as const
+export type FaultKind = (typeof FAULT_KINDS)[number]
+
+const FAULTS_BY_PROFILE = {
+  calm: [],
+  network: NETWORK_FAULTS,
+  disk: DISK_FAULTS,
+  crash: [...PROCESS_FAULTS, 'power-loss', 'power-loss-all'],
+} as const satisfies Record<string, readonly FaultKind[]>
+
+export type Profile = keyof typeof FAULTS_BY_PROFILE | 'swarm'
+export const PROFILES: readonly Profile[] = ['calm', 'network', 'disk', 'crash', 'swarm']
+
+/**
+ * `swarm` leaves out a good half of all kinds of faults, others for each seed (Groce et al., Swarm Testing, ISSTA 2012);
+ * the others have all kinds of their own.
+ */
+export function drawOptions(seed: number, profile: Profile): SeedOptions {
+  // Not the run's own source: the options of a seed may gain a field without another run for those before it.
+  const random = new SeededRandom(seed + 2 ** 40)
+  const between = (min: number, max: number): number => min + random.below(max - min + 1)
+  const kinds = profile === 'swarm' ? FAULT_KINDS.filter(() => random.below(2) === 0) : FAULTS_BY_PROFILE[profile]
+  const shares: Partial<Record<FaultKind, number>> = {}
+  for (const kind of kinds) shares[kind] = between(1, 3)
+  return {
+    seed,
+    profile,
+    ranges: between(1, 6),
+    faultsMs: between(8, 14) * 1_000,
+    faults: {
+      shares,
+      pauseMsMax: oneOf(random, [600, 1_200, 2_000]),
+      durationMsMax: oneOf(random, [500, 1_500, 3_000]),
+    },
+    workload: {
+      clients: between(6, 12),
+      keys: between(3, 10),
+      hotShare: oneOf(random, [0, 0.5, 0.9]),
+      thinkMsMax: oneOf(random, [20, 60, 120]),
+      timeoutMsMax: oneOf(random, [300, 2_000]),
+    },
+    delays: {
+      minMs: 0.1,
+      maxMs: oneOf(random, [0.5, 1, 5]),
+      rareEvery: oneOf(random, [50, 200, 1_000]),
+      rareMs: oneOf(random, [15, 100]),
+    },
+    log: { segmentBytes: oneOf(random, [32, 64, 256]) << 10 },
+    state: { flushBytes: oneOf(random, [4, 8, 32]) << 10, flushMs: oneOf(random, [500, 3_000]) },
+  }
+}
+
+function oneOf<T>(random: Random, items: readonly T[]): T {
+  return items[random.below(items.length)]!
+}
