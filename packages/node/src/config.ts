@@ -1,6 +1,6 @@
 import type { Clock, Logger, Random } from '@cordillera/base'
 import type { Disk, SyncSample } from '@cordillera/raft-log'
-import type { ReplicasLimits } from '@cordillera/replicas'
+import type { ReplicaObserver, ReplicasLimits } from '@cordillera/replicas'
 import type { StateEngine } from '@cordillera/state'
 import type { Transport } from '@cordillera/wire'
 
@@ -42,5 +42,6 @@ export interface NodePorts {
 
 /** Measurements as they happen; must return quickly and not throw. */
 export interface NodeObserver {
-  onLogSync(sample: SyncSample): void
+  onLogSync?(sample: SyncSample): void
+  readonly replicas?: ReplicaObserver
 }

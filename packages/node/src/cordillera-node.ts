@@ -85,7 +85,7 @@ export class CordilleraNode {
       ...config.log,
       syncObserver: (sample) => {
         fsyncs.add(sample.durationMs)
-        ports.observer?.onLogSync(sample)
+        ports.observer?.onLogSync?.(sample)
       },
     })
     const founding = new Founding(config, ports)
@@ -157,6 +157,7 @@ export class CordilleraNode {
       limits: config.replicas,
       timestamps: this.#timestamps,
       systemSeat: this.#oracle,
+      ...(ports.observer?.replicas && { observer: ports.observer.replicas }),
       onFatal: (error) => this.#fail(error),
     })
     this.router = new Router({

@@ -1,5 +1,5 @@
 export type { ReplyTo } from './proposals.js'
-export { Replica } from './replica.js'
+export { Replica, type ReplicaObserver } from './replica.js'
 export {
   defaultReplicasLimits,
   type ReplicaLinks,

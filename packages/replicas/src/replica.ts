@@ -57,6 +57,16 @@ import { type WaitingRead, WaitingReads } from './waiting-reads.js'
 const VALUES_BYTES_MAX = 4 << 20
 
 /** What a replica asks of its host. */
+/** Sees what replicas do, as they do it: for checkers. It must not change anything, nor throw. */
+export interface ReplicaObserver {
+  /** The replica was opened, on what its log and its state hold. */
+  onOpened(replica: Replica): void
+  /** What `ready` appends is in the log, not yet durable; nothing else of it was done. */
+  onReady(replica: Replica, ready: Ready): void
+  /** What `ready` appended, and everything before, is said to be durable; nothing was said to others yet. */
+  onSynced(replica: Replica, ready: Ready): void
+}
+
 export interface ReplicaHost {
   /** False when the message is surely lost. */
   send(to: NodeId, replica: Replica, message: Message): boolean
@@ -95,6 +105,7 @@ export class Replica implements SystemLeadership {
   readonly #store: StateStore
   readonly #host: ReplicaHost
   readonly #limits: ReplicaLimits
+  readonly #observer: ReplicaObserver | undefined
   readonly #order = new TimestampOrder()
   readonly #writes: LeaderWrites
   readonly #proposals = new Proposals()
@@ -121,6 +132,7 @@ export class Replica implements SystemLeadership {
     readonly clock: Clock
     readonly host: ReplicaHost
     readonly limits: ReplicaLimits
+    readonly observer: ReplicaObserver | undefined
   }) {
     this.core = parts.core
     this.log = parts.log
@@ -128,6 +140,7 @@ export class Replica implements SystemLeadership {
     this.#store = parts.store
     this.#host = parts.host
     this.#limits = parts.limits
+    this.#observer = parts.observer
     const { state, store } = parts
     this.#applyView = {
       get descriptor() {
@@ -226,6 +239,7 @@ export class Replica implements SystemLeadership {
     if (!this.core.hasReady()) return
     const ready = this.core.takeReady()
     if (ready.entries.length > 0 || ready.hardState !== undefined) this.log.append(ready.entries, ready.hardState)
+    this.#observer?.onReady(this, ready)
     this.#send(ready.messages)
     if (ready.syncToken !== 0) this.#host.needSync(this, ready)
     else this.#send(ready.messagesAfterSync)
@@ -242,6 +256,7 @@ export class Replica implements SystemLeadership {
   /** The log is durable up to and including what `ready` appended. */
   onSynced(ready: Ready): void {
     if (this.#closed) return
+    this.#observer?.onSynced(this, ready)
     this.#send(ready.messagesAfterSync)
     this.core.onSynced(ready.syncToken)
     if (this.core.hasReady()) this.#host.markDirty(this)

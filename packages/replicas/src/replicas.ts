@@ -19,7 +19,7 @@ import type { RangeRequest, TimestampsRequest } from '@cordillera/wire'
 import { LogRetention } from './log-retention.js'
 import { openRaftGroup } from './open-raft-group.js'
 import type { ReplyTo } from './proposals.js'
-import { Replica, type ReplicaHost } from './replica.js'
+import { Replica, type ReplicaHost, type ReplicaObserver } from './replica.js'
 import { type RangeReport, reportRange } from './report.js'
 import type { SystemSeat, TimestampSource, TimestampWaiter } from './timestamp-source.js'
 
@@ -52,6 +52,7 @@ export interface ReplicasOptions {
   readonly limits: ReplicasLimits
   readonly timestamps: TimestampSource
   readonly systemSeat: SystemSeat
+  readonly observer?: ReplicaObserver
   /** Called once, when the store has stopped itself. */
   readonly onFatal: (error: unknown) => void
 }
@@ -488,7 +489,7 @@ export class Replicas implements ReplicaHost {
   }
 
   #openReplica(state: ReplicaState): void {
-    const { log, random, limits, clock } = this.#options
+    const { log, random, limits, clock, observer, state: store } = this.#options
     const { descriptor, replicaId } = state
     const group = log.groups.get(replicaId)
     if (group === undefined || group.damaged) {
@@ -496,8 +497,9 @@ export class Replicas implements ReplicaHost {
       return
     }
     const core = openRaftGroup(state, group, random, limits)
-    const replica = new Replica({ core, log: group, state, store: this.#options.state, clock, host: this, limits })
+    const replica = new Replica({ core, log: group, state, store, clock, host: this, limits, observer })
     this.#byRange.set(descriptor.rangeId, replica)
+    observer?.onOpened(replica)
     this.markDirty(replica)
   }
 }

@@ -1,3 +1,5 @@
+import type { RangeId } from '@cordillera/base'
+import type { Descriptor } from '@cordillera/ranges'
 import { ORACLE_KEY } from '@cordillera/system'
 import { FaultSchedule } from './fault-schedule.js'
 import { checkLinearizable } from './linearizability.js'
@@ -68,6 +70,7 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
     await clock.run(faultsMs)
     faults.heal()
     violations.push(...(await probe(cluster, workload, ranges, clock.now() + LIVENESS_MS)))
+    checkSpans(cluster)
     workload.stop()
     promises.stop()
     const isIdle = (): boolean => workload.isIdle && promises.isIdle
@@ -81,7 +84,7 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
   } catch (error) {
     violations.push(error instanceof Error ? (error.stack ?? error.message) : String(error))
   }
-  violations.push(...cluster.failures)
+  violations.push(...cluster.checker.violations, ...cluster.failures)
   return {
     options,
     violations,
@@ -96,6 +99,16 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
     events: clock.turns,
     virtualMs: clock.now(),
   }
+}
+
+function checkSpans({ checker, machines }: SimulatedCluster): void {
+  const all = new Map<RangeId, Descriptor>()
+  for (const { replicas } of machines) {
+    const descriptors = replicas.map(({ descriptor }) => descriptor)
+    checker.checkSpans(descriptors, false)
+    for (const descriptor of descriptors) all.set(descriptor.rangeId, descriptor)
+  }
+  checker.checkSpans([...all.values()], true)
 }
 
 /** Writes and reads a key of every range through every node. */

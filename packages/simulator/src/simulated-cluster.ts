@@ -1,6 +1,7 @@
 import { type LogFields, SeededRandom } from '@cordillera/base'
 import type { CordilleraNode, FoundingConfig } from '@cordillera/node'
 import { defaultReplicasLimits, type ReplicasLimits } from '@cordillera/replicas'
+import { RaftChecker } from './raft-checker.js'
 import { SimulatedNode } from './simulated-node.js'
 import { Trace } from './trace.js'
 import { type RunTurns, VirtualClock } from './virtual-clock.js'
@@ -39,6 +40,7 @@ export class SimulatedCluster {
   readonly clock: VirtualClock
   readonly network: VirtualNetwork
   readonly trace = new Trace()
+  readonly checker = new RaftChecker()
   readonly machines: readonly SimulatedNode[]
   readonly #random: SeededRandom
   readonly #onEvent: SimulatedClusterOptions['onEvent']
@@ -72,6 +74,7 @@ export class SimulatedCluster {
         founding,
         limits,
         segmentBytes,
+        observer: this.checker,
         onEvent,
       })
       return machine

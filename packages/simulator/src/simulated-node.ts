@@ -1,7 +1,7 @@
 import { CordilleraError, type LogFields, type Logger, type Random, SeededRandom } from '@cordillera/base'
 import { CordilleraNode, type FoundingConfig } from '@cordillera/node'
 import { MemoryDisk } from '@cordillera/raft-log'
-import type { ReplicasLimits } from '@cordillera/replicas'
+import type { Replica, ReplicaObserver, ReplicasLimits } from '@cordillera/replicas'
 import { MemoryEngine } from '@cordillera/state'
 import { MachineClock } from './machine-clock.js'
 import { ProcessClock, type VirtualClock } from './virtual-clock.js'
@@ -30,6 +30,7 @@ export interface SimulatedNodeOptions {
   readonly founding: FoundingConfig
   readonly limits: ReplicasLimits
   readonly segmentBytes: number
+  readonly observer: ReplicaObserver
   /** Every event that the node logs. */
   readonly onEvent: (level: string, event: string, fields?: LogFields) => void
 }
@@ -53,6 +54,7 @@ export class SimulatedNode {
   #engine: MemoryEngine
   #process: ProcessClock
   #status: NodeStatus = { kind: 'down' }
+  #replicas: Replica[] = []
 
   constructor(options: SimulatedNodeOptions) {
     const { clock, host, random } = options
@@ -78,6 +80,11 @@ export class SimulatedNode {
     return this.#status.kind === 'up' ? this.#status.node : undefined
   }
 
+  /** The replicas that take part in this life. */
+  get replicas(): readonly Replica[] {
+    return this.#replicas
+  }
+
   /** Whether this node still answers: until it was closed or died. */
   runs(node: CordilleraNode): boolean {
     return 'node' in this.#status && this.#status.node === node
@@ -91,7 +98,7 @@ export class SimulatedNode {
   /** Starts the process; it is up once it has an identity, which may be never. */
   start(founding: FoundingConfig = this.#options.founding): void {
     if (this.#status.kind !== 'down' && this.#status.kind !== 'failed') return
-    const { host, limits, random, segmentBytes } = this.#options
+    const { host, limits, random, segmentBytes, observer } = this.#options
     host.powerOn()
     const process = new ProcessClock(this.clock)
     this.#process = process
@@ -115,6 +122,7 @@ export class SimulatedNode {
         openEngine: () => Promise.resolve(engine),
         transport: new VirtualTransport({ host, clock: process }),
         logger: this.#logger(process),
+        observer: { replicas: this.#observed(observer) },
       },
     ).then(
       (node) => this.#onStarted(process, node),
@@ -215,6 +223,19 @@ export class SimulatedNode {
     this.emptyDisk()
     this.logDisk.clearFaults()
     this.releaseSyncs()
+  }
+
+  #observed(observer: ReplicaObserver): ReplicaObserver {
+    const replicas: Replica[] = []
+    this.#replicas = replicas
+    return {
+      onOpened: (replica) => {
+        replicas.push(replica)
+        observer.onOpened(replica)
+      },
+      onReady: (replica, ready) => observer.onReady(replica, ready),
+      onSynced: (replica, ready) => observer.onSynced(replica, ready),
+    }
   }
 
   #onStarted(process: ProcessClock, node: CordilleraNode): void {

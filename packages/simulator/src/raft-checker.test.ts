@@ -1,0 +1,194 @@
+import { type Entry, EntryType, type HardState, sealEntry } from '@cordillera/raft-core'
+import { describe, expect, it } from 'vitest'
+import { type CheckedReplica, RaftChecker } from './raft-checker.js'
+
+/** Planted histories: each breaks one promise, and the checker must name it; the same without the break is clean. */
+const RANGE = { rangeId: 2, start: '', end: null, replicas: [{ replicaId: 1 }, { replicaId: 2 }, { replicaId: 3 }] }
+
+class Planted implements CheckedReplica {
+  readonly descriptor = RANGE
+  readonly core = { role: 'follower', term: 1, commitIndex: 0 }
+  readonly terms: number[] = [0]
+  readonly state = { appliedIndex: 0 }
+  hardState: HardState = { term: 0, vote: 0, commitIndex: 0 }
+  #tokens = 0
+
+  constructor(
+    readonly checker: RaftChecker,
+    readonly replicaId: number,
+  ) {
+    checker.onOpened(this)
+  }
+
+  get log() {
+    const { terms, hardState } = this
+    return {
+      compactedIndex: 0,
+      lastIndex: terms.length - 1,
+      hardState,
+      termAt: (index: number): number | undefined => terms[index],
+    }
+  }
+
+  append(...appended: Entry[]): this {
+    for (const { index, term } of appended) {
+      this.terms.length = index
+      this.terms[index] = term
+    }
+    return this.#ready({ entries: appended })
+  }
+
+  vote(term: number, vote: number): this {
+    this.hardState = { term, vote, commitIndex: 0 }
+    return this.#ready({ hardState: this.hardState })
+  }
+
+  lead(term: number): this {
+    Object.assign(this.core, { role: 'leader', term })
+    return this.#ready({ roleChange: { role: 'leader', term, leader: this.replicaId } })
+  }
+
+  apply(...committed: Entry[]): this {
+    this.core.commitIndex = committed.at(-1)!.index
+    return this.#ready({ committed })
+  }
+
+  /** Everything so far is said to be durable. */
+  sync(): this {
+    this.checker.onSynced(this, { ...NOTHING, syncToken: this.#tokens })
+    return this
+  }
+
+  restart(terms: number[], hardState = this.hardState): this {
+    this.terms.splice(0, this.terms.length, ...terms)
+    this.hardState = hardState
+    this.checker.onOpened(this)
+    return this
+  }
+
+  #ready(ready: Partial<typeof NOTHING>): this {
+    this.checker.onReady(this, { ...NOTHING, syncToken: ++this.#tokens, ...ready })
+    return this
+  }
+}
+
+const NOTHING = {
+  entries: [] as readonly Entry[],
+  hardState: undefined as HardState | undefined,
+  syncToken: 0,
+  committed: [] as readonly Entry[],
+  roleChange: undefined as { role: 'leader'; term: number; leader: number } | undefined,
+}
+
+function entry(index: number, term: number, text = ''): Entry {
+  return sealEntry(term, index, EntryType.command, Buffer.from(`${' '.repeat(18)}${text}`))
+}
+
+/** What the checker says of three replicas' history. */
+function found(history: (a: Planted, b: Planted, c: Planted) => void): string[] {
+  const checker = new RaftChecker()
+  history(new Planted(checker, 1), new Planted(checker, 2), new Planted(checker, 3))
+  return checker.violations
+}
+
+describe('a planted history', () => {
+  it.each<[string, (a: Planted, b: Planted, c: Planted) => void, (a: Planted, b: Planted, c: Planted) => void]>([
+    ['election safety', (a, b) => [a.lead(1), b.lead(2)], (a, b) => [a.lead(1), b.lead(1)]],
+    [
+      'leader append-only',
+      (a) => a.lead(1).append(entry(1, 1)).append(entry(2, 1)),
+      (a) => a.append(entry(1, 1)).lead(2).append(entry(1, 2)),
+    ],
+    [
+      'log matching',
+      (a, b) => [a.append(entry(1, 1, 'x')), b.append(entry(1, 1, 'x'))],
+      (a, b) => [a.append(entry(1, 1, 'x')), b.append(entry(1, 1, ''))],
+    ],
+    [
+      'log matching',
+      (a, b) => [a.append(entry(1, 1), entry(2, 2)), b.append(entry(1, 1), entry(2, 2))],
+      (a, b) => [a.append(entry(1, 1), entry(2, 2)), b.append(entry(1, 0), entry(2, 2))],
+    ],
+    [
+      'leader completeness',
+      (a, b) => [a.append(entry(1, 1)).sync(), b.append(entry(1, 1)).sync(), a.apply(entry(1, 1)), b.lead(2)],
+      (a, b, c) => [a.append(entry(1, 1)).sync(), b.append(entry(1, 1)).sync(), a.apply(entry(1, 1)), c.lead(2)],
+    ],
+    [
+      'state machine safety',
+      (a, b) => [a, b].map((r) => r.append(entry(1, 1)).sync()).map((r) => r.apply(entry(1, 1))),
+      (a, b) => [
+        [a, b].map((r) => r.append(entry(1, 1)).sync()),
+        a.apply(entry(1, 1)),
+        b.append(entry(1, 2)).sync().apply(entry(1, 2)),
+      ],
+    ],
+    [
+      'state machine safety',
+      (a, b) => [[a, b].map((r) => r.append(entry(1, 1)).sync()), a.apply(entry(1, 1))],
+      (a, b) => [[a, b].map((r) => r.append(entry(1, 1)).sync()), a.apply(entry(1, 1)).apply(entry(1, 1))],
+    ],
+    [
+      'durability',
+      (a, b) => [a.append(entry(1, 1)).sync(), b.append(entry(1, 1)).sync(), a.apply(entry(1, 1))],
+      (a, b) => [a.append(entry(1, 1)).sync(), b.append(entry(1, 1)), a.apply(entry(1, 1))],
+    ],
+    [
+      'durability',
+      (a) => a.append(entry(1, 1)).sync().append(entry(2, 1)).restart([0, 1]),
+      (a) => a.append(entry(1, 1)).append(entry(2, 1)).sync().restart([0, 1]),
+    ],
+    [
+      'durability',
+      (a) => a.append(entry(1, 1)).sync().append(entry(1, 3)).restart([0, 3]),
+      (a) => a.append(entry(1, 1)).sync().append(entry(1, 3)).restart([0, 2]),
+    ],
+    ['hard state', (a) => a.vote(1, 2).vote(2, 3), (a) => a.vote(1, 2).vote(1, 3)],
+    ['hard state', (a) => a.vote(1, 2).vote(2, 0), (a) => a.vote(2, 2).vote(1, 0)],
+    [
+      'hard state',
+      (a) => a.vote(1, 2).sync().vote(2, 3).restart([0], { term: 1, vote: 2, commitIndex: 0 }),
+      (a) => a.vote(1, 2).sync().restart([0], { term: 0, vote: 0, commitIndex: 0 }),
+    ],
+    [
+      'the commit index goes back',
+      (a) => [a.vote(1, 1), Object.assign(a.core, { commitIndex: 0 }), a.vote(2, 1)],
+      (a) => [
+        Object.assign(a.core, { commitIndex: 1 }),
+        a.vote(1, 1),
+        Object.assign(a.core, { commitIndex: 0 }),
+        a.vote(2, 1),
+      ],
+    ],
+  ])('%s', (promise, kept, broken) => {
+    expect(found(kept)).toEqual([])
+    const violations = found(broken)
+    expect(violations.length).toBeGreaterThan(0)
+    for (const violation of violations) expect(violation).toContain(promise)
+  })
+})
+
+describe('coverage', () => {
+  const range = (rangeId: number, start: string, end: string | null) => ({ ...RANGE, rangeId, start, end })
+  const check = (isWhole: boolean, ...ranges: ReturnType<typeof range>[]): number => {
+    const checker = new RaftChecker()
+    checker.checkSpans(ranges, isWhole)
+    return checker.violations.length
+  }
+
+  it('is every key exactly once', () => {
+    expect(check(true, range(2, 'm', null), range(1, '', 'm'))).toBe(0)
+    expect(check(true, range(1, '', 'm'), range(2, 'n', null))).toBe(1)
+    expect(check(true, range(1, '', 'm'), range(2, 'l', null))).toBe(1)
+    expect(check(true, range(1, '', null), range(2, 'l', null))).toBe(1)
+    expect(check(true, range(1, 'a', null))).toBe(1)
+    expect(check(true, range(1, '', 'z'))).toBe(1)
+    expect(check(true)).toBe(1)
+  })
+
+  it('of one store is at most once', () => {
+    expect(check(false, range(1, 'b', 'c'), range(2, 'x', 'y'))).toBe(0)
+    expect(check(false, range(1, 'b', 'y'), range(2, 'x', 'z'))).toBe(1)
+    expect(check(false)).toBe(0)
+  })
+})
