@@ -60,7 +60,17 @@ export class FaultSchedule {
     for (const machine of machines) {
       machine.heal()
       this.restart(machine)
+      this.#supervise(machine, this.#cluster.clock.now() + SUPERVISED_MS)
     }
+  }
+
+  /** What failed just before may still stop a node a moment later: it is started again, as whoever runs it would do. */
+  #supervise(machine: SimulatedNode, untilMs: number): void {
+    const { clock } = this.#cluster
+    clock.after(500, () => {
+      if (machine.status.kind === 'failed' && machine.hasBadDisk) machine.start()
+      if (clock.now() < untilMs) this.#supervise(machine, untilMs)
+    })
   }
 
   /** Started as soon as it is down: a node that is closing first finishes that, or fails on a disk that was bad. */
@@ -82,6 +92,8 @@ export class FaultSchedule {
     this.#cluster.note(`fault ${this.#struck - 1} ${kind} ${where}`)
   }
 }
+
+const SUPERVISED_MS = 5_000
 
 /** One fault, with its own source of chance. */
 class Strike {
