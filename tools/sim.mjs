@@ -13,6 +13,7 @@ const HELP = `npm run sim -- [options]
   --seeds A..B      all of A to B (1..20)
   --profile NAME    ${PROFILES.join(', ')} (swarm)
   --options JSON    exactly this run, as a failing one prints it
+  --until-failure   no more seeds behind the first that fails
   --json            one object a seed, a line each
   --events          what happens, while it happens, on stderr`
 
@@ -37,6 +38,7 @@ function parse() {
         profile: { type: 'string', default: 'swarm' },
         options: { type: 'string' },
         json: { type: 'boolean', default: false },
+        'until-failure': { type: 'boolean', default: false },
         events: { type: 'boolean', default: false },
       },
     })
@@ -53,7 +55,7 @@ function parse() {
 }
 
 /** @param {NonNullable<ReturnType<typeof parse>>} run */
-async function main({ profile, seeds, options, json, events }) {
+async function main({ profile, seeds, options, json, events, 'until-failure': untilFailure }) {
   const count = options === undefined ? seeds.to - seeds.from + 1 : 1
   const all = { failed: 0, ms: /** @type {number[]} */ ([]), operations: 0, virtualMs: 0 }
   const startedAt = performance.now()
@@ -75,10 +77,11 @@ async function main({ profile, seeds, options, json, events }) {
     console.log(json ? JSON.stringify(resultOf(report)) : lineOf(report, ms))
     if (report.violations.length > 0 && !json) explain(report)
     progress(i + 1, count, all.failed, startedAt)
+    if (untilFailure && all.failed > 0) break
   }
   const rate = (all.operations / (all.virtualMs / 1_000)).toFixed(0)
   console.error(
-    `${count} seeds, ${all.failed} failed; ${median(all.ms).toFixed(0)} ms a seed at the median, ${rate} operations per virtual second`,
+    `${all.ms.length} seeds, ${all.failed} failed; ${median(all.ms).toFixed(0)} ms a seed at the median, ${rate} operations per virtual second`,
   )
   return all.failed === 0 ? 0 : 1
 }

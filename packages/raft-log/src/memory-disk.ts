@@ -70,7 +70,7 @@ export class MemoryDisk implements Disk {
   #stalled: (() => void)[] | undefined
   readonly #writesUnderWay = new Set<WriteUnderWay>()
   #life = 0
-  #lastWritten: string | undefined
+  #lastWritten: { readonly name: string; readonly position: number } | undefined
   capacityBytes: number
   /** How often each operation was called. */
   readonly counts: Record<DiskOperation, number> = {
@@ -165,8 +165,8 @@ export class MemoryDisk implements Disk {
     this.#faults.length = 0
   }
 
-  /** The file of the last {@link DiskFile.writeThrough} that was begun. */
-  get lastWrittenThrough(): string | undefined {
+  /** Where the last {@link DiskFile.writeThrough} was begun. */
+  get lastWrittenThrough(): { readonly name: string; readonly position: number } | undefined {
     return this.#lastWritten
   }
 
@@ -259,7 +259,7 @@ export class MemoryDisk implements Disk {
       read: (target, position) => run('read', target.length, () => file.read(target, position)),
       write,
       writeThrough: async (chunks, position) => {
-        this.#lastWritten = name
+        this.#lastWritten = { name, position }
         const byteLength = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
         await write(chunks, position)
         await sync(position, position + byteLength)

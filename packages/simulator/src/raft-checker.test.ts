@@ -115,6 +115,21 @@ describe('a planted history', () => {
       (a, b, c) => [a.append(entry(1, 1)).sync(), b.append(entry(1, 1)).sync(), a.apply(entry(1, 1)), c.lead(2)],
     ],
     [
+      'leader completeness',
+      (a, b, c) => [
+        [a, b].map((r) => Object.assign(r.core, { term: 3 })),
+        [a, b].map((r) => r.append(entry(1, 1)).sync()),
+        a.apply(entry(1, 1)),
+        c.lead(2),
+      ],
+      (a, b, c) => [
+        [a, b].map((r) => Object.assign(r.core, { term: 3 })),
+        [a, b].map((r) => r.append(entry(1, 1)).sync()),
+        a.apply(entry(1, 1)),
+        c.lead(4),
+      ],
+    ],
+    [
       'state machine safety',
       (a, b) => [a, b].map((r) => r.append(entry(1, 1)).sync()).map((r) => r.apply(entry(1, 1))),
       (a, b) => [

@@ -9,7 +9,7 @@ import type { Entry, HardState, Ready } from '@cordillera/raft-core'
  * - *election safety*: a term has one leader,
  * - *leader append-only*: a leader replaces nothing in its log,
  * - *log matching*: an entry of an index and a term is the same everywhere, and so is the term before it,
- * - *leader completeness*: a leader has everything that was committed before,
+ * - *leader completeness*: a leader has everything that was committed in earlier terms,
  * - *state machine safety*: replicas apply the same entries, one behind the other, none twice in a life,
  * - *durability*: what is committed is durable on a quorum; what was said to be durable is there after a crash,
  * - *hard state*: terms and commit indexes never go back, and a vote is never changed within its term,
@@ -54,8 +54,8 @@ interface RangeHistory {
   readonly leaders: Map<Term, ReplicaId>
   /** By `index:term`, what is before the entry and what it holds. */
   readonly entries: Map<string, string>
-  /** By index. */
-  readonly committed: Map<LogIndex, { readonly term: Term; readonly bytes: string }>
+  /** By index; `inTerm`: when it was known to be committed, at the latest. */
+  readonly committed: Map<LogIndex, { readonly term: Term; readonly bytes: string; readonly inTerm: Term }>
   committedIndex: LogIndex
 }
 
@@ -185,11 +185,12 @@ export class RaftChecker {
     }
     range.leaders.set(term, replica.replicaId)
     const { log } = replica
-    const last = range.committedIndex
-    // Whoever has the last one has all before it, by log matching.
-    const isOld = firstOwn === undefined || last < firstOwn
+    // Whoever has the last one has all before it, by log matching. An earlier term's leader may come late.
+    let last = range.committedIndex
+    while (last > log.compactedIndex && (range.committed.get(last)?.inTerm ?? term) >= term) last--
     const known = range.committed.get(last)
     if (known === undefined || last <= log.compactedIndex) return
+    const isOld = firstOwn === undefined || last < firstOwn
     if (!isOld || log.termAt(last) !== known.term) {
       this.#fail(`leader completeness: committed entry ${last} of term ${known.term} is missing`, replica)
     }
@@ -209,7 +210,7 @@ export class RaftChecker {
       }
       return
     }
-    range.committed.set(index, { term, bytes })
+    range.committed.set(index, { term, bytes, inTerm: replica.core.term })
     range.committedIndex = Math.max(range.committedIndex, index)
     const places = replica.descriptor.replicas
     const holders = places.filter(({ replicaId }) => {

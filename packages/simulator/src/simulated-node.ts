@@ -199,15 +199,17 @@ export class SimulatedNode {
   }
 
   /**
-   * Flips a bit in a segment of the log that is not the one being written: there, the last batch could not be told from
-   * one that tore. Returns where; undefined when there is no other segment.
+   * Flips a bit of the log, but for the batch that was written last, which could not be told from one that tore. Returns
+   * where; undefined when there is nothing else.
    */
   rot(random: Random): string | undefined {
     const { logDisk } = this
-    const names = logDisk.names().filter((name) => name !== logDisk.lastWrittenThrough)
+    const { lastWrittenThrough: last } = logDisk
+    const names = logDisk.names()
     const name = names[random.below(Math.max(1, names.length))]
-    if (name === undefined) return undefined
-    const offset = random.below(logDisk.contents(name).length)
+    const length = name === undefined ? 0 : name === last?.name ? last.position : logDisk.contents(name).length
+    if (name === undefined || length === 0) return undefined
+    const offset = random.below(length)
     this.hasBadDisk = true
     this.isRotten = true
     logDisk.flipBit(name, offset, random.below(8))
