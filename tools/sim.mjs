@@ -1,7 +1,7 @@
 // @ts-check
 
 import { parseArgs } from 'node:util'
-import { drawOptions, PROFILES, runSeed } from '@cordillera/simulator'
+import { drawOptions, PROFILES, runSeed, shrink } from '@cordillera/simulator'
 import { turnsOfNode } from '../packages/simulator/dist/testing/turns-of-node.js'
 
 /**
@@ -13,6 +13,7 @@ const HELP = `npm run sim -- [options]
   --seeds A..B      all of A to B (1..20)
   --profile NAME    ${PROFILES.join(', ')} (swarm)
   --options JSON    exactly this run, as a failing one prints it
+  --shrink          makes every run that fails smaller, and prints it
   --until-failure   no more seeds behind the first that fails
   --json            one object a seed, a line each
   --events          what happens, while it happens, on stderr`
@@ -38,6 +39,7 @@ function parse() {
         profile: { type: 'string', default: 'swarm' },
         options: { type: 'string' },
         json: { type: 'boolean', default: false },
+        shrink: { type: 'boolean', default: false },
         'until-failure': { type: 'boolean', default: false },
         events: { type: 'boolean', default: false },
       },
@@ -55,27 +57,22 @@ function parse() {
 }
 
 /** @param {NonNullable<ReturnType<typeof parse>>} run */
-async function main({ profile, seeds, options, json, events, 'until-failure': untilFailure }) {
+async function main({ profile, seeds, options, json, events, shrink: shrinks, 'until-failure': untilFailure }) {
   const count = options === undefined ? seeds.to - seeds.from + 1 : 1
   const all = { failed: 0, ms: /** @type {number[]} */ ([]), operations: 0, virtualMs: 0 }
   const startedAt = performance.now()
   for (let i = 0; i < count; i++) {
     const chosen = options ?? drawOptions(seeds.from + i, profile)
     const began = performance.now()
-    const ended = await runSeed({
-      options: chosen,
-      runTurns: turnsOfNode,
-      ...(events ? { onEvent: (text) => console.error(text) } : {}),
-    })
+    const report = await runOnce(chosen, events)
     const ms = performance.now() - began
-    const rejections = unhandled.splice(0).map((error) => `unhandled rejection: ${error}`)
-    const report = { ...ended, violations: [...ended.violations, ...rejections] }
     all.ms.push(ms)
     all.operations += report.operations
     all.virtualMs += report.virtualMs
     if (report.violations.length > 0) all.failed++
     console.log(json ? JSON.stringify(resultOf(report)) : lineOf(report, ms))
     if (report.violations.length > 0 && !json) explain(report)
+    if (shrinks && report.violations.length > 0) await printSmaller(chosen)
     progress(i + 1, count, all.failed, startedAt)
     if (untilFailure && all.failed > 0) break
   }
@@ -84,6 +81,29 @@ async function main({ profile, seeds, options, json, events, 'until-failure': un
     `${all.ms.length} seeds, ${all.failed} failed; ${median(all.ms).toFixed(0)} ms a seed at the median, ${rate} operations per virtual second`,
   )
   return all.failed === 0 ? 0 : 1
+}
+
+/** @param {import('@cordillera/simulator').SeedOptions} options */
+async function runOnce(options, events = false) {
+  const onEvent = events ? { onEvent: (/** @type {string} */ text) => console.error(text) } : {}
+  const ended = await runSeed({ options, runTurns: turnsOfNode, ...onEvent })
+  const rejections = unhandled.splice(0).map((error) => `unhandled rejection: ${error}`)
+  return { ...ended, violations: [...ended.violations, ...rejections] }
+}
+
+/** @param {import('@cordillera/simulator').SeedOptions} options */
+async function printSmaller(options) {
+  const smallest = await shrink(options, {
+    tryRun: async (candidate) => {
+      const { violations, struck } = await runOnce(candidate)
+      return violations.length > 0 ? { struck } : undefined
+    },
+    onSmaller: ({ faultsMs, faults }) =>
+      console.error(`smaller: ${faultsMs} ms, without ${faults.leftOut?.length ?? 0} faults`),
+  })
+  const report = await runOnce(smallest)
+  console.error(`smallest, with ${[...report.faults.keys()].join(', ') || 'no faults'}: ${report.violations[0]}`)
+  console.error(`npm run sim -- --options '${JSON.stringify(smallest)}'`)
 }
 
 /** @param {import('@cordillera/simulator').SeedReport} report */

@@ -11,6 +11,7 @@ export {
   type Profile,
   type SeedOptions,
 } from './seed-options.js'
+export { type ShrinkPorts, shrink } from './shrink.js'
 export { SimulatedCluster, type SimulatedClusterOptions } from './simulated-cluster.js'
 export type { Crash, NodeStatus, SimulatedNode } from './simulated-node.js'
 export { type ProcessClock, type RunTurns, VirtualClock } from './virtual-clock.js'
