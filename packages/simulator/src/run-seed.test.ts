@@ -1,12 +1,22 @@
+import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { runSeed } from './run-seed.js'
-import { drawOptions, type Profile } from './seed-options.js'
+import { drawOptions, type Profile, type SeedOptions } from './seed-options.js'
 import { turnsOfNode } from './testing/turns-of-node.js'
 
 const run = (seed: number, profile: Profile, faultsMs?: number) => {
   const options = drawOptions(seed, profile)
   return runSeed({ options: faultsMs === undefined ? options : { ...options, faultsMs }, runTurns: turnsOfNode })
 }
+
+const regressions: { found: string; options: SeedOptions }[] = JSON.parse(
+  readFileSync(new URL('../regressions.json', import.meta.url), 'utf8'),
+)
+
+// Runs that once found a defect, as the shrinker left them. Vitest fails a run with an unhandled rejection.
+test.each(regressions)('what it found once stays fixed: $found', async ({ options }) => {
+  expect((await runSeed({ options, runTurns: turnsOfNode })).violations).toEqual([])
+})
 
 test.each(Array.from({ length: 100 }, (_, i) => i + 1))('seed %i keeps every promise', async (seed) => {
   const report = await run(seed, 'swarm')

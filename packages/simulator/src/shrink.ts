@@ -17,14 +17,17 @@ export async function shrink(options: SeedOptions, ports: ShrinkPorts): Promise<
   const first = await ports.tryRun(options)
   if (first === undefined) return options
   let best = options
+  let { struck } = first
   const attempt = async (candidate: SeedOptions): Promise<boolean> => {
-    if ((await ports.tryRun(candidate)) === undefined) return false
+    const failed = await ports.tryRun(candidate)
+    if (failed === undefined) return false
     best = candidate
+    struck = failed.struck
     ports.onSmaller(candidate)
     return true
   }
   best = await shorten(best, attempt)
-  await leaveOut(best, first.struck, attempt)
+  await leaveOut(best, struck, attempt)
   for (const simpler of SIMPLER) {
     const candidate = simpler(best)
     if (candidate !== undefined) await attempt(candidate)
