@@ -68,7 +68,7 @@ export class FaultSchedule {
   #supervise(machine: SimulatedNode, untilMs: number): void {
     const { clock } = this.#cluster
     clock.after(500, () => {
-      if (machine.status.kind === 'failed' && machine.hasBadDisk) machine.start()
+      if (machine.status.kind === 'failed' && machine.hasBadDisk && !machine.isWiped) machine.start()
       if (clock.now() < untilMs) this.#supervise(machine, untilMs)
     })
   }
@@ -77,7 +77,7 @@ export class FaultSchedule {
   restart(machine: SimulatedNode): void {
     machine.start()
     const { kind } = machine.status
-    if (kind !== 'up') this.#cluster.clock.after(100, () => this.restart(machine))
+    if (kind !== 'up' && !machine.isWiped) this.#cluster.clock.after(100, () => this.restart(machine))
   }
 
   /** Undoes a fault, unless everything is healed before. */
@@ -128,6 +128,10 @@ class Strike {
           [to, from],
         ])
         break
+      case 'halves':
+      case 'bridge':
+        this.#separate(kind, others, from)
+        break
       case 'one-way':
         this.#block(kind, [[from, to]])
         break
@@ -144,6 +148,15 @@ class Strike {
         this.#cluster.network.reset(from, to)
         this.#schedule.note(kind, `${from} ${to}`)
     }
+  }
+
+  /** `between` is on one side, or, as a bridge, on both. */
+  #separate(kind: 'halves' | 'bridge', others: readonly string[], between: string): void {
+    const left = others.filter(() => this.#random.below(2) === 0)
+    const right = others.filter((address) => !left.includes(address))
+    if (kind === 'halves') left.push(between)
+    const ways = left.flatMap((a) => right.flatMap((b) => [[a, b] as const, [b, a] as const]))
+    if (ways.length > 0) this.#block(kind, ways)
   }
 
   #strikeProcess(kind: (typeof PROCESS_FAULTS)[number], machine: SimulatedNode): void {
@@ -209,6 +222,10 @@ class Strike {
         break
       case 'rot':
         this.#rot()
+        break
+      case 'wipe':
+        this.#victim.wipe()
+        this.#until(kind, this.#victim.address, () => this.#victim.start())
     }
   }
 

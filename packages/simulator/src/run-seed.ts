@@ -1,5 +1,5 @@
-import type { RangeId } from '@cordillera/base'
-import type { Descriptor } from '@cordillera/ranges'
+import type { Key, RangeId } from '@cordillera/base'
+import { type Descriptor, spanContains } from '@cordillera/ranges'
 import { ORACLE_KEY } from '@cordillera/system'
 import { FaultSchedule } from './fault-schedule.js'
 import { checkLinearizable } from './linearizability.js'
@@ -46,10 +46,11 @@ const FOUNDING_TIMEOUT_MS = 30_000
 const LIVENESS_MS = 30_000
 
 export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): Promise<SeedReport> {
-  const { seed, ranges, faultsMs, log, state } = options
+  const { seed, nodes, ranges, faultsMs, log, state } = options
   const cluster = new SimulatedCluster({
     seed,
     runTurns,
+    nodes,
     ranges,
     delays: options.delays,
     segmentBytes: log.segmentBytes,
@@ -151,22 +152,37 @@ async function compareReplicas(cluster: SimulatedCluster): Promise<string[]> {
   const machines = cluster.machines.filter(({ isRotten }) => !isRotten)
   await clock.run(5_000)
   for (const machine of cluster.machines) machine.close()
-  const isDown = (): boolean => cluster.machines.every(({ status }) => status.kind === 'down')
+  const isDown = (): boolean => cluster.machines.every(({ status, isWiped }) => isWiped || status.kind === 'down')
   if (!(await clock.runUntil(isDown, 30_000))) {
     return machines.map(({ address, status }) => `closing: ${address} is ${status.kind}`)
   }
   const violations: string[] = []
-  const expected = await cluster.settle(readData(machines[0]!.engine), 10_000)
-  for (const machine of machines.slice(1)) {
-    const data = await cluster.settle(readData(machine.engine), 10_000)
-    for (const key of new Set([...expected.keys(), ...data.keys()])) {
-      // The oracle goes on writing as long as a node leads, whoever has closed before.
-      if (key === ORACLE_KEY || expected.get(key) === data.get(key)) continue
-      const [here, there] = [expected.get(key), data.get(key)]
-      violations.push(
-        `replicas differ at ${JSON.stringify(key)}: ${machines[0]!.address} ${here}, ${machine.address} ${there}`,
-      )
+  /** By range, what the first machine that holds it has of it. */
+  const expected = new Map<RangeId, { readonly address: string; readonly data: Map<Key, string> }>()
+  for (const { address, engine, replicas } of machines) {
+    const all = await cluster.settle(readData(engine), 10_000)
+    for (const { descriptor } of replicas) {
+      const data = new Map([...all].filter(([key]) => spanContains(descriptor, key)))
+      const first = expected.get(descriptor.rangeId)
+      if (first === undefined) expected.set(descriptor.rangeId, { address, data })
+      else violations.push(...differences(first, { address, data }))
     }
   }
   return violations
+}
+
+interface Held {
+  readonly address: string
+  readonly data: ReadonlyMap<Key, string>
+}
+
+function differences(here: Held, there: Held): string[] {
+  const found: string[] = []
+  for (const key of new Set([...here.data.keys(), ...there.data.keys()])) {
+    const [one, other] = [here.data.get(key), there.data.get(key)]
+    // The oracle goes on writing as long as a node leads, whoever has closed before.
+    if (key === ORACLE_KEY || one === other) continue
+    found.push(`replicas differ at ${JSON.stringify(key)}: ${here.address} ${one}, ${there.address} ${other}`)
+  }
+  return found
 }

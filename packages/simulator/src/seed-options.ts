@@ -9,6 +9,7 @@ import type { WorkloadOptions } from './workload.js'
 export interface SeedOptions {
   readonly seed: number
   readonly profile: Profile
+  readonly nodes: number
   /** Initial ranges besides the system range. */
   readonly ranges: number
   /** How long things go wrong, in virtual time. */
@@ -32,13 +33,14 @@ export interface FaultMix {
 }
 
 /**
- * - network: `partition` (two machines), `one-way`, `isolate` (a machine, inward, outward or both), `slow` (a way), `clog`
- *   (a way takes seconds), `reset` (connections, and what is under way),
+ * - network: `partition` (two machines), `halves` (two groups of machines), `bridge` (two groups that only one machine
+ *   reaches both of), `one-way`, `isolate` (a machine, inward, outward or both), `slow` (a way), `clog` (a way takes
+ *   seconds), `reset` (connections, and what is under way),
  * - processes: `kill`, `kill-all`, `close` (as a signal does), `pause`, `drift`, `clock-jump`,
  * - disks: `power-loss`, `power-loss-all`, `stall` (syncs), `slow-disk`, `disk-error` (EIO at a write or sync), `disk-full`,
- *   `rot` (a bit of what was synced).
+ *   `rot` (a bit of what was synced), `wipe` (everything is gone).
  */
-export const NETWORK_FAULTS = ['partition', 'one-way', 'isolate', 'slow', 'clog', 'reset'] as const
+export const NETWORK_FAULTS = ['partition', 'halves', 'bridge', 'one-way', 'isolate', 'slow', 'clog', 'reset'] as const
 export const PROCESS_FAULTS = ['kill', 'kill-all', 'close', 'pause', 'drift', 'clock-jump'] as const
 export const DISK_FAULTS = [
   'power-loss',
@@ -48,6 +50,7 @@ export const DISK_FAULTS = [
   'disk-error',
   'disk-full',
   'rot',
+  'wipe',
 ] as const
 export const FAULT_KINDS = [...NETWORK_FAULTS, ...PROCESS_FAULTS, ...DISK_FAULTS] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
@@ -76,6 +79,7 @@ export function drawOptions(seed: number, profile: Profile): SeedOptions {
   return {
     seed,
     profile,
+    nodes: random.below(6) === 0 ? 5 : 3,
     ranges: between(1, 6),
     faultsMs: between(8, 14) * 1_000,
     faults: {

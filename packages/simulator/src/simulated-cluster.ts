@@ -34,7 +34,7 @@ const smallLimits = { stateFlushBytes: 8 << 10, stateFlushMs: 3_000 } as const
 
 /** What a node may log as an error when its disk is bad. */
 const OF_A_BAD_DISK =
-  /^error (?:log-failed|log-damaged|replica-silenced|store-stopped .*Raft log|process-failed .*(?:DISK_FAILED|LOG_DAMAGED))/
+  /^error (?:log-failed|log-damaged|replica-silenced|store-stopped .*Raft log|process-failed .*(?:DISK_FAILED|LOG_DAMAGED|JOIN_REFUSED))/
 
 export class SimulatedCluster {
   readonly clock: VirtualClock

@@ -41,16 +41,18 @@ const DRAIN_TIMEOUT_MS = 2_000
 
 export class SimulatedNode {
   readonly address: string
-  readonly identityDisk: MemoryDisk
-  readonly logDisk: MemoryDisk
+  identityDisk: MemoryDisk
+  logDisk: MemoryDisk
   readonly clock: MachineClock
   /** What every sync takes longer. */
   syncExtraMs = 0
   /** Its disk was made to fail, or lose something, so that it may stop itself or some of its replicas. */
   hasBadDisk = false
-  /** Something of its log is not what was written. */
+  /** Something of its log is not what was written, or everything is gone. */
   isRotten = false
+  isWiped = false
   readonly #options: SimulatedNodeOptions
+  readonly #newDisk: () => MemoryDisk
   #engine: MemoryEngine
   #process: ProcessClock
   #status: NodeStatus = { kind: 'down' }
@@ -65,9 +67,10 @@ export class SimulatedNode {
       if (operation !== 'sync' && operation !== 'syncDirectory') return random.below(100) / 1_000
       return 0.5 + random.below(3_000) / 1_000 + (random.below(300) === 0 ? 100 : 0) + this.syncExtraMs
     }
-    this.identityDisk = new MemoryDisk({ clock: this.clock, latencyMs })
-    this.logDisk = new MemoryDisk({ clock: this.clock, latencyMs })
-    this.#engine = new MemoryEngine({ clock: this.clock, writeDelayMs: ENGINE_WRITE_MS })
+    this.#newDisk = () => new MemoryDisk({ clock: this.clock, latencyMs })
+    this.identityDisk = this.#newDisk()
+    this.logDisk = this.#newDisk()
+    this.#engine = this.#newEngine()
     this.#process = new ProcessClock(this.clock)
   }
 
@@ -214,6 +217,21 @@ export class SimulatedNode {
     this.isRotten = true
     logDisk.flipBit(name, offset, random.below(8))
     return `${name} ${offset}`
+  }
+
+  /** The process dies, and its disks are replaced by empty ones. */
+  wipe(): void {
+    this.crash('killed')
+    this.hasBadDisk = true
+    this.isRotten = true
+    this.isWiped = true
+    this.identityDisk = this.#newDisk()
+    this.logDisk = this.#newDisk()
+    this.#engine = this.#newEngine()
+  }
+
+  #newEngine(): MemoryEngine {
+    return new MemoryEngine({ clock: this.clock, writeDelayMs: ENGINE_WRITE_MS })
   }
 
   /** Undoes everything but rot. */
