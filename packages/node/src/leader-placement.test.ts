@@ -18,12 +18,20 @@ const descriptors = Array.from(
 )
 
 /** Node 1, which leads everything, and whom it hands leaderships to. */
-function leaderOfAll(): { readonly placement: LeaderPlacement; targets(): Promise<Set<number>> } {
+function leaderOfAll(silent: readonly number[] = []): {
+  readonly placement: LeaderPlacement
+  targets(): Promise<Set<number>>
+} {
   const clock = new ManualClock()
   const given = new Set<number>()
   const replicas = descriptors.map((descriptor) => ({
     descriptor,
-    core: { role: 'leader', leader: 0, lastIndex: 1, progressOf: () => ({ matchIndex: 1 }) },
+    core: {
+      role: 'leader',
+      leader: 0,
+      lastIndex: 1,
+      progressOf: (id: number) => ({ matchIndex: 1, recentlyActive: !silent.includes(1 + ((id - 1) % 3)) }),
+    },
     nodeOf: () => 1,
   }))
   const fake = {
@@ -55,4 +63,10 @@ it('hands no leadership to a node that drains, until its link comes up again', a
   expect(await targets()).toEqual(new Set([3]))
   placement.onLinkUp(2)
   expect(await targets()).toEqual(new Set([2, 3]))
+})
+
+it('hands no leadership to a replica that is silent, though its node is there', async () => {
+  const { placement, targets } = leaderOfAll([3])
+  for (const node of [1, 2, 3]) placement.onLinkUp(node)
+  expect(await targets()).toEqual(new Set([2]))
 })

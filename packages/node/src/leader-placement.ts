@@ -92,7 +92,10 @@ export class LeaderPlacement {
     const lagEntries = new Map<NodeId, number>()
     for (const { nodeId, replicaId } of descriptor.replicas) {
       const progress = core.progressOf(replicaId)
-      if (progress !== undefined) lagEntries.set(nodeId, core.lastIndex - progress.matchIndex)
+      // Of a resting group it is not known who would answer; of any other, who is silent is no candidate.
+      if (progress?.recentlyActive === true || (progress !== undefined && core.quiescent)) {
+        lagEntries.set(nodeId, core.lastIndex - progress.matchIndex)
+      }
     }
     const isTransferring = (this.#transferringUntil.get(descriptor.rangeId) ?? 0) > nowMs
     return { descriptor, isTransferring, lagEntries }

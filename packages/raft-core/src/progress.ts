@@ -89,4 +89,6 @@ export interface ProgressView {
   readonly state: ProgressState
   /** The peer needs entries that the log no longer keeps: it cannot catch up from the log. */
   readonly needsSnapshot: boolean
+  /** It has answered since the quorum was last checked, at most an election timeout ago; of a resting group, before. */
+  readonly recentlyActive: boolean
 }

@@ -50,11 +50,14 @@ describe('RaftGroup', () => {
     for (const count of timeouts.values()) expect(count).toBeGreaterThan(400)
   })
 
-  it('takes proposals again once the one it hands over to cannot be reached', () => {
+  it('refuses proposals from the first answer of the one it hands over to, until that one cannot be reached', () => {
     const cluster = leaderOf([1, 2, 3])
     const { group } = cluster.replica(1)
     const propose = (): string => group.propose(EntryType.command, Buffer.alloc(ENTRY_HEADER_BYTES)).kind
     expect(group.transferLeadership(2)).toBe('started')
+    expect(propose()).toBe('proposed')
+    const { term, lastIndex: index } = group
+    group.step({ kind: 'append-reply', from: 2, to: 1, term, accepted: true, index, hintIndex: 0, hintTerm: 0 })
     group.onPeerUnreachable(3)
     expect(propose()).toBe('refused')
     group.onPeerUnreachable(2)

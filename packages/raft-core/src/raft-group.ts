@@ -21,7 +21,7 @@ import type { ProgressView } from './progress.js'
 import { isQuorum } from './quorum.js'
 import { tryAskRead } from './reads.js'
 import type { Ready, RoleView } from './ready.js'
-import { continueTransfer, onAppendReply, onHeartbeatReply, sendHeartbeats } from './replication.js'
+import { onAppendReply, onHeartbeatReply, sendHeartbeats } from './replication.js'
 import { peerOf } from './role.js'
 import { hasReady, takeReady } from './take-ready.js'
 
@@ -106,7 +106,7 @@ export class RaftGroup {
     const state = this.#state
     const { role, log } = state
     if (role.kind !== 'leader') return { kind: 'refused', reason: 'not-leader', leader: state.leader }
-    if (role.transfer !== undefined) return { kind: 'refused', reason: 'transferring', leader: state.id }
+    if (role.transfer?.isHeard === true) return { kind: 'refused', reason: 'transferring', leader: state.id }
     const uncommittedBytes = role.uncommittedBytes + bytes.length
     if (uncommittedBytes > state.options.uncommittedBytesMax && role.uncommittedBytes > 0) {
       return { kind: 'refused', reason: 'overloaded', leader: state.id }
@@ -147,8 +147,9 @@ export class RaftGroup {
   }
 
   /**
-   * Hands leadership to another voter once it has the whole log (thesis 3.10). Until then, or until an election timeout
-   * has passed, proposals are refused; reads are not. A later call for another voter replaces an earlier one.
+   * Hands leadership to another voter once it has answered and has the whole log (thesis 3.10). From its answer until
+   * then, or until an election timeout has passed, proposals are refused; reads are not. A later call for another voter
+   * replaces an earlier one.
    */
   transferLeadership(to: ReplicaId): 'started' | 'refused' {
     const state = this.#state
@@ -156,12 +157,11 @@ export class RaftGroup {
     if (role.kind !== 'leader' || to === state.id || !isVoter(state.configuration, to)) return 'refused'
     if (role.transfer?.to === to) return 'started'
     this.wake()
-    role.transfer = { to, elapsedTicks: 0 }
+    role.transfer = { to, isHeard: false, elapsedTicks: 0 }
     const peer = peerOf(role, to)
     assert(peer !== undefined, 'every other voter is a peer')
     peer.prodded = true
     role.replicationDue = true
-    continueTransfer(state, role, peer)
     return 'started'
   }
 
@@ -307,8 +307,8 @@ export class RaftGroup {
     const { role } = this.#state
     const progress = role.kind === 'leader' ? peerOf(role, peer) : undefined
     if (progress === undefined) return undefined
-    const { matchIndex, nextIndex, state, needsSnapshot } = progress
-    return { matchIndex, nextIndex, state, needsSnapshot }
+    const { matchIndex, nextIndex, state, needsSnapshot, recentlyActive } = progress
+    return { matchIndex, nextIndex, state, needsSnapshot, recentlyActive }
   }
 }
 

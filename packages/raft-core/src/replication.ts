@@ -99,6 +99,7 @@ export function onAppendReply(state: GroupState, leader: Leader, reply: AppendRe
   const peer = peerOf(leader, reply.from)
   if (peer === undefined) return
   peer.recentlyActive = true
+  const isFirst = hear(leader, peer)
   if (!reply.accepted) {
     // Of the follower's last term at or below the hint, skip all that this log has of later terms: one round a term.
     const { hintIndex, hintTerm } = reply
@@ -109,9 +110,8 @@ export function onAppendReply(state: GroupState, leader: Leader, reply: AppendRe
   assert(reply.index <= state.log.lastIndex, 'a follower acknowledges what the leader of its term has')
   const isNews = peer.onAccepted(reply.index)
   if (peer.nextIndex <= state.log.lastIndex) leader.replicationDue = true
-  if (!isNews) return
-  advanceCommit(state, leader)
-  continueTransfer(state, leader, peer)
+  if (isNews) advanceCommit(state, leader)
+  if (isNews || isFirst) continueTransfer(state, leader, peer)
 }
 
 export function onHeartbeatReply(state: GroupState, leader: Leader, reply: HeartbeatReply): void {
@@ -181,7 +181,14 @@ function sendHeartbeat(state: GroupState, peer: PeerProgress, readRound: number,
 }
 
 /** Tells the next leader to campaign once it has the whole log (thesis 3.10). */
-export function continueTransfer(state: GroupState, leader: Leader, peer: PeerProgress): void {
+/** True for the first answer of the one that takes over. */
+function hear({ transfer }: Leader, { id }: PeerProgress): boolean {
+  if (transfer?.to !== id || transfer.isHeard) return false
+  transfer.isHeard = true
+  return true
+}
+
+function continueTransfer(state: GroupState, leader: Leader, peer: PeerProgress): void {
   if (leader.transfer?.to !== peer.id || peer.matchIndex < state.log.lastIndex) return
   state.send({ kind: 'timeout-now', from: state.id, to: peer.id, term: state.term })
 }

@@ -48,6 +48,8 @@ export interface Leader {
 /** A leadership that is being handed over (thesis 3.10). */
 export interface Transfer {
   readonly to: ReplicaId
+  /** The target has answered since: only then are proposals refused, so that one that is silent costs nothing. */
+  isHeard: boolean
   elapsedTicks: number
 }
 

@@ -112,7 +112,13 @@ export class LogRetention {
     const flushed = this.#flushed.get(replica.replicaId) ?? 0
     const index = Math.min(flushed, this.#replicated.get(rangeId) ?? 0)
     // Everyone has these entries, so only a few are kept: a replica that restarts reads them from its own log.
-    if (index > replica.log.compactedIndex) replica.log.compactTo(index)
+    if (index <= replica.log.compactedIndex) return
+    try {
+      replica.log.compactTo(index)
+    } catch (error) {
+      // The disk may have failed with nothing under way that would have told: the caller is a timer, or a peer.
+      this.#parts.onFatal(error)
+    }
   }
 }
 

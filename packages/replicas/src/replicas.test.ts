@@ -184,6 +184,21 @@ describe('Replicas', () => {
     expect([fatal.length, unhandled]).toEqual([1, []])
   })
 
+  it('stops when the log has failed with nothing under way, and does not throw at who asks it to forget entries', async () => {
+    const stores = await Stores.open(1, 1, { stateFlushBytes: 1 })
+    await stores.untilLed()
+    const { fatal, replicas } = stores.stores.get(1)!
+    const descriptor = stores.descriptors[1]!
+    const { log } = replicas.replica(descriptor.rangeId)!
+    log.compactTo = () => {
+      throw new CordilleraError('DISK_FAILED')
+    }
+    await stores.execute(writeOf(descriptor, keyIn(descriptor, 'a'), 'x'))
+    await stores.pass(1_000)
+    replicas.replicatedIndexes()
+    expect(fatal).toMatchObject([{ code: 'DISK_FAILED' }])
+  })
+
   it('forgets log entries only when they are flushed here and held by everyone', async () => {
     const stores = await Stores.open(3, 1, { stateFlushBytes: 1 })
     await stores.untilLed()

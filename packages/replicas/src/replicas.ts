@@ -365,13 +365,15 @@ export class Replicas implements ReplicaHost {
   #handOver(replica: Replica): boolean {
     let best: ReplicaId = 0
     let bestMatch = -1
+    let isBestActive = false
     for (const place of replica.descriptor.replicas) {
       if (place.replicaId === replica.replicaId || !this.#options.links.isUp(place.nodeId)) continue
-      const match = replica.core.progressOf(place.replicaId)?.matchIndex ?? -1
-      if (match > bestMatch) {
-        best = place.replicaId
-        bestMatch = match
-      }
+      const { matchIndex, recentlyActive } = replica.core.progressOf(place.replicaId) ?? NOTHING_KNOWN
+      // A node may be there, and its replica silent.
+      if (recentlyActive === isBestActive ? matchIndex <= bestMatch : isBestActive) continue
+      best = place.replicaId
+      bestMatch = matchIndex
+      isBestActive = recentlyActive
     }
     if (best === 0) return false
     replica.core.transferLeadership(best)
@@ -503,3 +505,5 @@ export class Replicas implements ReplicaHost {
     this.markDirty(replica)
   }
 }
+
+const NOTHING_KNOWN = { matchIndex: -1, recentlyActive: false } as const

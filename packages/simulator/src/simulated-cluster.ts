@@ -63,7 +63,8 @@ export class SimulatedCluster {
         const text = `${level} ${event}${fields === undefined ? '' : ` ${JSON.stringify(fields)}`}`
         const isExpected = machine.hasBadDisk && OF_A_BAD_DISK.test(text)
         if (level === 'error' && !isExpected) this.failures.push(`${this.clock.now()} ${address} ${text}`)
-        this.note(`${address} ${text}`)
+        // What an error says has stacks in it, and with them where the program lies.
+        this.note(`${address} ${text}`, `${address} ${level === 'error' ? event : text}`)
       }
       const host = this.network.host(address)
       const random = this.fork()
@@ -86,9 +87,9 @@ export class SimulatedCluster {
     return new SeededRandom(this.#random.u32() * 2 ** 20 + this.#random.below(2 ** 20))
   }
 
-  /** Something that belongs to the run's fingerprint. */
-  note(text: string): void {
-    this.trace.noteText(`${this.clock.now()} ${text}`)
+  /** Something that belongs to the run's fingerprint, as `traced`. */
+  note(text: string, traced = text): void {
+    this.trace.noteText(`${this.clock.now()} ${traced}`)
     this.#onEvent?.(`${this.clock.now().toFixed(3)} ${text}`)
   }
 
