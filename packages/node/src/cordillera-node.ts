@@ -10,8 +10,8 @@ import { RaftLog } from '@cordillera/raft-log'
 import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { Replicas } from '@cordillera/replicas'
 import { defaultRouterLimits, Router } from '@cordillera/router'
-import { type NewReplica, StateStore } from '@cordillera/state'
-import { NodeRegistry, Oracle, Snapshots, TimestampClient } from '@cordillera/system'
+import { StateStore } from '@cordillera/state'
+import { Oracle, Snapshots, TimestampClient } from '@cordillera/system'
 import { type PeerHandlers, PeerLinks } from '@cordillera/wire'
 import type { ClusterInfo, NodeInfo, NodeRangeReport, NodeReport, RangeInfo } from './admin.js'
 import {
@@ -21,16 +21,16 @@ import {
   indexReports,
   type Picture,
   type RangeFilter,
-  type RegisteredNode,
   selectDescriptors,
 } from './cluster-view.js'
 import type { NodeConfig, NodePorts } from './config.js'
 import { type FoundedIdentity, Founding } from './founding.js'
+import { createFoundingReplicas } from './founding-replicas.js'
 import { LatencyWindow } from './latency-window.js'
 import { LeaderPlacement } from './leader-placement.js'
 import { LoadMeter } from './load-meter.js'
 import { type NodeMetrics, takeMetrics } from './metrics.js'
-import { PeerFinder } from './peer-finder.js'
+import { Whereabouts } from './whereabouts.js'
 
 /**
  * One node: everything below it put together from ports, in one place, from top to bottom.
@@ -46,9 +46,6 @@ const REPORT_TIMEOUT_MS = 2_000
 const SAMPLE_MS = 1_000
 /** How often leaders say what every replica holds, so that logs can be compacted. */
 const REPLICATED_MS = 5_000
-const REGISTRY_MS = 10_000
-/** How often the addresses named by `--join` are asked while a node is missing. */
-const FIND_MS = 2_000
 
 export class CordilleraNode {
   readonly identity: FoundedIdentity
@@ -61,11 +58,10 @@ export class CordilleraNode {
   readonly #state: StateStore
   readonly #replicas: Replicas
   readonly #links: PeerLinks
-  readonly #registry: NodeRegistry
+  readonly #whereabouts: Whereabouts
   readonly #oracle: Oracle
   readonly #timestamps: TimestampClient
   readonly #leaderPlacement: LeaderPlacement
-  readonly #finder: PeerFinder
   readonly #load = new LoadMeter()
   readonly #fsyncs: LatencyWindow
   readonly #timers = new Set<Timer>()
@@ -137,7 +133,11 @@ export class CordilleraNode {
       this.#onFailed = resolve
     })
     const { nodeId } = identity
-    this.#oracle = new Oracle({ clock, logger, knownNodes: () => this.#registered().map((node) => node.nodeId) })
+    this.#oracle = new Oracle({
+      clock,
+      logger,
+      knownNodes: () => this.#whereabouts.registered().map((node) => node.nodeId),
+    })
     const snapshots = new Snapshots({ clock, client: () => this.#timestamps })
     this.#timestamps = new TimestampClient({
       router: () => this.router,
@@ -177,9 +177,7 @@ export class CordilleraNode {
       logger,
       limits: defaultRouterLimits,
     })
-    const addresses = config.founding.kind === 'join' ? config.founding.addresses : []
-    this.#finder = new PeerFinder({ transport, logger, identity, addresses, own: config })
-    this.#registry = new NodeRegistry({ router: this.router, clock, logger })
+    this.#whereabouts = new Whereabouts({ config, identity, router: this.router, links, transport, clock, logger })
     this.#leaderPlacement = new LeaderPlacement({ nodeId, replicas: this.#replicas, links, clock, logger })
   }
 
@@ -229,7 +227,7 @@ export class CordilleraNode {
     this.#phase = 'draining'
     const { clock, logger } = this.#ports
     logger.info('draining')
-    for (const { nodeId } of this.#registered()) this.#sayDraining(nodeId)
+    for (const { nodeId } of this.#whereabouts.registered()) this.#sayDraining(nodeId)
     const deadline = clock.now() + timeoutMs
     await Promise.race([this.router.drain(), new Promise<void>((resolve) => clock.after(timeoutMs, resolve))])
     await this.#replicas.drain(Math.max(0, deadline - clock.now()))
@@ -248,30 +246,16 @@ export class CordilleraNode {
 
   #begin(): void {
     const { identity } = this
-    const [config, ports] = [this.#config, this.#ports]
     const { nodeId, document } = identity
     this.router.learn(document.descriptors)
     this.router.learn(this.#replicas.descriptors())
     this.#links.identify({ clusterId: identity.clusterId, nodeId, incarnation: identity.incarnation })
-    this.#links.setPeers(this.#knownAddresses())
     this.#every(SAMPLE_MS, () => this.#onSecond())
     this.#every(REPLICATED_MS, () => this.#sayReplicated())
-    this.#every(REGISTRY_MS, () => this.#refreshRegistry())
-    this.#every(FIND_MS, () => this.#findMissing())
-    this.#registry.register(
-      {
-        nodeId,
-        incarnation: identity.incarnation,
-        peerAddress: config.peerAddress,
-        httpAddress: config.httpAddress,
-        locality: config.locality,
-      },
-      () => this.#refreshRegistry(),
-    )
-    this.#findMissing()
+    this.#whereabouts.start()
     this.#timestamps.start()
     this.#leaderPlacement.onStart()
-    ports.logger.info('node-started', {
+    this.#ports.logger.info('node-started', {
       clusterId: identity.clusterId,
       nodeId,
       incarnation: identity.incarnation,
@@ -282,7 +266,7 @@ export class CordilleraNode {
 
   #stop(): void {
     this.#phase = 'closed'
-    this.#registry.close()
+    this.#whereabouts.close()
     for (const timer of this.#timers) timer.cancel()
     this.#timestamps.close()
     this.#oracle.close()
@@ -333,6 +317,7 @@ export class CordilleraNode {
 
   #onLinkUp(node: NodeId, incarnation: number): void {
     this.#replicas.onLinkUp(node, incarnation)
+    this.#whereabouts.onLinkUp(node)
     if (this.#phase === 'running') this.#leaderPlacement.onLinkUp(node)
     else this.#sayDraining(node)
   }
@@ -343,6 +328,8 @@ export class CordilleraNode {
     switch (method) {
       case 'report':
         return this.#report()
+      case 'places':
+        return this.#whereabouts.onPlaces(body)
       case 'replicated':
         this.#replicas.onReplicated(readReplicated(body))
         return null
@@ -394,7 +381,7 @@ export class CordilleraNode {
 
   async #picture(): Promise<Picture> {
     const { nodeId, clusterId } = this.identity
-    const registered = this.#registered()
+    const registered = this.#whereabouts.registered()
     const reports = new Map<NodeId, NodeReport>([[nodeId, await this.#report()]])
     const asked = registered.map(async (node) => {
       if (node.nodeId === nodeId || !this.#links.isUp(node.nodeId)) return
@@ -417,37 +404,6 @@ export class CordilleraNode {
     }
   }
 
-  /** The registry; where it cannot be read, the founding document's nodes. */
-  #registered(): RegisteredNode[] {
-    const byId = new Map<NodeId, RegisteredNode>()
-    for (const node of this.identity.document.nodes) byId.set(node.nodeId, node)
-    for (const node of this.#registry.known()) byId.set(node.nodeId, node)
-    return [...byId.values()].sort((a, b) => a.nodeId - b.nodeId)
-  }
-
-  #refreshRegistry(): void {
-    this.#registry.refresh(() => this.#links.setPeers(this.#knownAddresses()))
-  }
-
-  #findMissing(): void {
-    const missing = [...this.#knownAddresses().keys()].some((nodeId) => !this.#links.isUp(nodeId))
-    if (!missing) return
-    void this.#finder.ask(() => {
-      if (this.#phase !== 'closed') this.#links.setPeers(this.#knownAddresses())
-    })
-  }
-
-  /** Where other nodes listen, as far as is known. */
-  #knownAddresses(): Map<NodeId, string> {
-    const incarnations = new Map(this.#registry.known().map(({ nodeId, incarnation }) => [nodeId, incarnation]))
-    const addresses = new Map<NodeId, string>()
-    for (const { nodeId, peerAddress } of this.#registered()) {
-      if (nodeId === this.identity.nodeId) continue
-      addresses.set(nodeId, this.#finder.addressOf(nodeId, peerAddress, incarnations.get(nodeId) ?? 0))
-    }
-    return addresses
-  }
-
   #isServed(descriptor: Descriptor): boolean {
     const replica = this.#replicas.replica(descriptor.rangeId)
     if (replica === undefined) return descriptor.replicas.some(({ nodeId }) => this.#links.isUp(nodeId))
@@ -455,38 +411,6 @@ export class CordilleraNode {
     const leader = replica.nodeOf(replica.core.leader)
     return leader !== 0 && this.#links.isUp(leader)
   }
-}
-
-/**
- * Makes the founding document's replicas of this node, durably, once. Where they were made before and are missing, the
- * state database was lost, and with it what this node promised: it must not begin anew under the same name.
- */
-async function createFoundingReplicas(
-  { state, log, founding }: { readonly state: StateStore; readonly log: RaftLog; readonly founding: Founding },
-  { nodeId, document, replicasCreated }: FoundedIdentity,
-): Promise<void> {
-  if (replicasCreated) {
-    const lost = placesOn(nodeId, document.descriptors).filter(({ replicaId }) => !state.replicas.has(replicaId))
-    if (lost.length === 0) return
-    throw new CordilleraError('DIRECTORY_INVALID', {
-      detail: `the state database lost ${lost.length} replicas of node ${nodeId}; start it on an empty directory instead`,
-    })
-  }
-  const missing = placesOn(nodeId, document.descriptors).filter(({ replicaId }) => !state.replicas.has(replicaId))
-  if (missing.length > 0) await state.createReplicas(missing)
-  // A group of its own from the start: a replica without one has lost its log, and with it its vote.
-  for (const { replicaId } of placesOn(nodeId, document.descriptors)) {
-    if (!log.groups.has(replicaId)) log.createGroup(replicaId).append([], { term: 0, vote: 0, commitIndex: 0 })
-  }
-  await log.flush()
-  await founding.markReplicasCreated()
-}
-
-function placesOn(nodeId: NodeId, descriptors: readonly Descriptor[]): NewReplica[] {
-  return descriptors.flatMap((descriptor) => {
-    const place = descriptor.replicas.find((candidate) => candidate.nodeId === nodeId)
-    return place === undefined ? [] : [{ descriptor, replicaId: place.replicaId, applied: { index: 0, term: 0 } }]
-  })
 }
 
 /** Pairs of range and index, from another node. */

@@ -32,6 +32,7 @@ export interface NodeAt {
 
 const FORMAT = 1
 const QUESTION_BYTES_MAX = 16 << 10
+const MEMBERS_MAX = 10_000
 
 export function encodeQuestion(question: JoinQuestion): Uint8Array {
   return encode({ join: FORMAT, ...question })
@@ -58,6 +59,12 @@ export function decodeAnswer(bytes: Uint8Array): JoinAnswer {
   const node = document.nodes.find((candidate) => candidate.nodeId === nodeId)
   if (node === undefined) throw malformed()
   return { kind, nodeId: node.nodeId, document }
+}
+
+/** What a member says of where members are. Throws `BAD_REQUEST`. */
+export function readMembers(value: unknown): NodeAt[] {
+  if (!Array.isArray(value) || value.length > MEMBERS_MAX) throw malformed()
+  return value.map(readMember)
 }
 
 function readMember(value: unknown): NodeAt {

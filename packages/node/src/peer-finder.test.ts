@@ -72,3 +72,23 @@ it('does not count itself, nor nodes that are no members yet', async () => {
   answers.set('b:1', { kind: 'wait' })
   expect(await news()).toBe(0)
 })
+
+it('believes what members say of members, the newest start first, and passes it on', () => {
+  const { it: found } = finder()
+  let news = 0
+  const hear = (nodeId: number, incarnation: number, peerAddress: string): void =>
+    found.hear([{ nodeId, incarnation, peerAddress }], () => news++)
+  hear(2, 4, 'new-2:1')
+  hear(2, 4, 'new-2:1')
+  hear(2, 3, 'stale-2:1')
+  hear(1, 9, 'somebody-else:1')
+  expect(news).toBe(1)
+  expect(found.addressOf(2, 'old-2:1', 3)).toBe('new-2:1')
+  expect(found.places()).toEqual([
+    { nodeId: 1, incarnation: 5, peerAddress: 'new-1:1' },
+    { nodeId: 2, incarnation: 4, peerAddress: 'new-2:1' },
+  ])
+  for (const bad of [undefined, 7, [7], [{ nodeId: 2 }], [{ nodeId: 2, incarnation: 1, peerAddress: 5 }]]) {
+    expect(() => found.hear(bad, () => {}), JSON.stringify(bad)).toThrow(/join message/)
+  }
+})

@@ -1,14 +1,15 @@
 import type { Incarnation, Logger, NodeId } from '@cordillera/base'
 import type { Transport } from '@cordillera/wire'
 import type { FoundedIdentity } from './founding.js'
-import { decodeAnswer, encodeQuestion, type NodeAt } from './join-messages.js'
+import { decodeAnswer, encodeQuestion, type NodeAt, readMembers } from './join-messages.js'
 
 /**
- * Finds members of this node's cluster at the addresses that `--join` names, whatever the registry says of them.
+ * Finds members of this node's cluster, whatever the registry says of them: at the addresses that `--join` names, and by
+ * what members say of each other.
  *
- * The registry can be read only with a quorum, and a quorum that has moved cannot meet by it. Each address is asked, as
- * a guest asks, who is there; an answer counts only from a member of the same cluster. Addresses that do not answer are
- * asked again with every {@link ask}.
+ * Each address is asked, as a guest asks, who is there; an answer counts only from a member of the same cluster.
+ * Addresses that do not answer are asked again with every {@link ask}. A node has one address in each of its starts, and
+ * the newest start counts, whoever tells of it.
  */
 export class PeerFinder {
   readonly #parts: PeerFinderParts
@@ -36,16 +37,32 @@ export class PeerFinder {
       addresses.map(async (address) => {
         try {
           const answer = decodeAnswer(await transport.ask(address, question, ASK_TIMEOUT_MS))
-          if (answer.kind === 'begin' && this.#isNews(answer.member)) {
-            this.#found.set(answer.member.nodeId, answer.member)
-            logger.info('peer-found', { node: answer.member.nodeId, address: answer.member.peerAddress })
-            onFound()
-          }
+          if (answer.kind === 'begin') this.#onFound(answer.member, onFound)
         } catch (error) {
           logger.debug('peer-not-found', { address, error: String(error) })
         }
       }),
     )
+  }
+
+  /** Where this node is, and the others are that it was told of: plain data, for {@link hear} elsewhere. */
+  places(): NodeAt[] {
+    const { identity, own } = this.#parts
+    const { nodeId, incarnation } = identity
+    return [{ nodeId, incarnation, peerAddress: own.peerAddress }, ...this.#found.values()]
+  }
+
+  /** Another member's {@link places}; `onFound` runs for each that is news. Throws `BAD_REQUEST`. */
+  hear(places: unknown, onFound: () => void): void {
+    for (const member of readMembers(places)) this.#onFound(member, onFound)
+  }
+
+  #onFound(member: NodeAt, onFound: () => void): void {
+    if (!this.#isNews(member)) return
+    const { nodeId, peerAddress } = member
+    this.#found.set(nodeId, member)
+    this.#parts.logger.info('peer-found', { node: nodeId, address: peerAddress })
+    onFound()
   }
 
   #isNews({ nodeId, incarnation, peerAddress }: NodeAt): boolean {

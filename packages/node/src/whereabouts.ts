@@ -1,0 +1,133 @@
+import type { Clock, Logger, NodeId, Timer } from '@cordillera/base'
+import type { Router } from '@cordillera/router'
+import { NodeRegistry } from '@cordillera/system'
+import type { PeerLinks, Transport } from '@cordillera/wire'
+import type { RegisteredNode } from './cluster-view.js'
+import type { NodeConfig } from './config.js'
+import type { FoundedIdentity } from './founding.js'
+import { PeerFinder } from './peer-finder.js'
+
+/**
+ * Who the cluster's nodes are, and where they listen: the founding document, overruled by the registry, overruled by
+ * what members themselves say.
+ *
+ * The registry alone is not enough: it is read and written through a quorum, which nodes that have moved cannot form
+ * before they have met. So a node that misses another asks at the addresses of `--join`, and tells its peers, as soon
+ * as it meets them and again and again, where it is itself and where it knows others to be; their answer says the same.
+ * Two nodes that both know a third find each other through it, whoever of them leads.
+ */
+export interface WhereaboutsParts {
+  readonly config: NodeConfig
+  readonly identity: FoundedIdentity
+  readonly router: Pick<Router, 'put' | 'scan'>
+  readonly links: Pick<PeerLinks, 'ask' | 'isUp' | 'setPeers'>
+  readonly transport: Pick<Transport, 'ask'>
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+const REGISTRY_MS = 10_000
+/** How often others are asked while a node is missing. */
+const FIND_MS = 2_000
+const ASK_TIMEOUT_MS = 2_000
+
+export class Whereabouts {
+  readonly #parts: WhereaboutsParts
+  readonly #registry: NodeRegistry
+  readonly #finder: PeerFinder
+  #timers: Timer[] = []
+  #asked = 0
+  #isClosed = false
+
+  constructor(parts: WhereaboutsParts) {
+    const { config, identity, transport, logger } = parts
+    const addresses = config.founding.kind === 'join' ? config.founding.addresses : []
+    this.#parts = parts
+    this.#finder = new PeerFinder({ transport, logger, identity, addresses, own: config })
+    this.#registry = new NodeRegistry(parts)
+  }
+
+  /** Registers this node and begins to look for the others. Needs the links to be identified. */
+  start(): void {
+    const { identity, config } = this.#parts
+    const { nodeId, incarnation } = identity
+    const { peerAddress, httpAddress, locality } = config
+    this.#setPeers()
+    this.#registry.register({ nodeId, incarnation, peerAddress, httpAddress, locality }, () => this.#refresh())
+    this.#every(0, REGISTRY_MS, () => this.#refresh())
+    this.#every(1, FIND_MS, () => this.#find())
+    this.#find()
+  }
+
+  /** The registry; where it has not been read, the founding document's nodes. By id. */
+  registered(): RegisteredNode[] {
+    const byId = new Map<NodeId, RegisteredNode>()
+    for (const node of this.#parts.identity.document.nodes) byId.set(node.nodeId, node)
+    for (const node of this.#registry.known()) byId.set(node.nodeId, node)
+    return [...byId.values()].sort((a, b) => a.nodeId - b.nodeId)
+  }
+
+  onLinkUp(node: NodeId): void {
+    if (this.#missing().length > 0) this.#exchange(node)
+  }
+
+  /** A peer says where nodes listen, and is told the same. Throws `BAD_REQUEST`. */
+  onPlaces(body: unknown): unknown {
+    this.#finder.hear(body, () => this.#setPeers())
+    return this.#finder.places()
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#registry.close()
+    for (const timer of this.#timers) timer.cancel()
+  }
+
+  #refresh(): void {
+    this.#registry.refresh(() => this.#setPeers())
+  }
+
+  /** Asks the addresses that were named, and one peer after the other. */
+  #find(): void {
+    const missing = this.#missing()
+    if (missing.length === 0) return
+    void this.#finder.ask(() => this.#setPeers())
+    const peers = [...this.#addresses().keys()].filter((nodeId) => !missing.includes(nodeId))
+    if (peers.length > 0) this.#exchange(peers[this.#asked++ % peers.length]!)
+  }
+
+  #missing(): NodeId[] {
+    return [...this.#addresses().keys()].filter((nodeId) => !this.#parts.links.isUp(nodeId))
+  }
+
+  #exchange(peer: NodeId): void {
+    const { links, logger } = this.#parts
+    links
+      .ask(peer, 'places', this.#finder.places(), ASK_TIMEOUT_MS)
+      .then((answer) => this.#finder.hear(answer, () => this.#setPeers()))
+      .catch((error) => logger.debug('places-untold', { node: peer, error: String(error) }))
+  }
+
+  #setPeers(): void {
+    if (!this.#isClosed) this.#parts.links.setPeers(this.#addresses())
+  }
+
+  /** Where the other nodes listen, as far as is known. */
+  #addresses(): Map<NodeId, string> {
+    const incarnations = new Map(this.#registry.known().map(({ nodeId, incarnation }) => [nodeId, incarnation]))
+    const addresses = new Map<NodeId, string>()
+    for (const { nodeId, peerAddress } of this.registered()) {
+      if (nodeId === this.#parts.identity.nodeId) continue
+      addresses.set(nodeId, this.#finder.addressOf(nodeId, peerAddress, incarnations.get(nodeId) ?? 0))
+    }
+    return addresses
+  }
+
+  #every(slot: number, periodMs: number, action: () => void): void {
+    this.#timers[slot] = this.#parts.clock.after(periodMs, () => {
+      if (this.#isClosed) return
+      action()
+      this.#every(slot, periodMs, action)
+    })
+  }
+}
