@@ -1,3 +1,4 @@
+import { cpSync, rmSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { freePorts } from '../tools/local-cluster.mjs'
 import { eventually } from './eventually.js'
@@ -100,6 +101,29 @@ test('a cluster whose nodes have all moved meets again by --join', async () => {
     const now = cluster.nodes.map((node) => node.peerAddress).sort()
     return addresses.every((list) => String(list) === String(now)) && states.every((state) => state === 'live')
   })
+})
+
+test('a node whose directory is put back from an older copy is found out, and takes part in nothing', async () => {
+  const cluster = await startCluster()
+  const [first, , restored] = cluster.nodes
+  await put(first!.url, 'a', 'before')
+  await restored!.kill()
+  const copy = `${scratchDirectory()}/copy`
+  cpSync(restored!.dataPath, copy, { recursive: true })
+  restored!.start([])
+  await restored!.waitUntilReady()
+  for (let i = 0; i < 20; i++) await put(first!.url, `key-${i}`, 'after')
+  await restored!.kill()
+  rmSync(restored!.dataPath, { recursive: true })
+  cpSync(copy, restored!.dataPath, { recursive: true })
+  const linesBefore = restored!.log(1e6).length
+  restored!.start([])
+  expect(await restored!.exited).toEqual({ code: 1, signal: null })
+  const said = restored!.log(1e6).slice(linesBefore)
+  expect(said).toMatch(/DIRECTORY_INVALID: .*heard of a later state/)
+  expect(said).not.toContain('"event":"link-up"')
+  await put(first!.url, 'a', 'served')
+  expect(await get(first!.url, 'key-19')).toBe('after')
 })
 
 test('a founder waits for its joiners, whoever comes first', async () => {

@@ -209,6 +209,14 @@ export const mutants = [
     profile: 'swarm',
   },
   {
+    name: 'old-image-taken-back',
+    row: '26: a vote reverted (old disk image)',
+    file: 'packages/wire/src/peer-lives.ts',
+    find: 'const contradiction = known && contradictionOf(known, life)',
+    put: 'const contradiction = known && life.nonce < 0 ? contradictionOf(known, life) : undefined',
+    profile: 'disk',
+  },
+  {
     name: 'canary',
     row: 'none: acknowledges what it forgets; if this one is not caught, nothing is',
     file: 'packages/ranges/src/apply-entry.ts',

@@ -91,6 +91,7 @@ export class CordilleraNode {
       transport: ports.transport,
       clock,
       logger,
+      durableBatch: () => log.durableBatch,
       handlers: {
         onRaft: (from, rangeId, message) => late.handlers?.onRaft(from, rangeId, message),
         onRangeRequest: (from, request, reply) => late.handlers?.onRangeRequest(from, request, reply),
@@ -98,6 +99,7 @@ export class CordilleraNode {
         onLinkUp: (node, incarnation) => late.handlers?.onLinkUp(node, incarnation),
         onLinkDown: (node) => late.handlers?.onLinkDown(node),
         onNodeGone: (node) => late.handlers?.onNodeGone(node),
+        onOutdated: (by, detail) => late.handlers?.onOutdated(by, detail),
         onGuest: (body) => founding.onGuest(body),
         onFatal: (error) => late.handlers?.onFatal(error),
       },
@@ -249,7 +251,9 @@ export class CordilleraNode {
     const { nodeId, document } = identity
     this.router.learn(document.descriptors)
     this.router.learn(this.#replicas.descriptors())
-    this.#links.identify({ clusterId: identity.clusterId, nodeId, incarnation: identity.incarnation })
+    const { clusterId, incarnation } = identity
+    const { recoveredBatch } = this.#log
+    this.#links.identify({ clusterId, nodeId, incarnation }, { recoveredBatch, nonce: this.#ports.random.u32() })
     this.#every(SAMPLE_MS, () => this.#onSecond())
     this.#every(REPLICATED_MS, () => this.#sayReplicated())
     this.#whereabouts.start()
@@ -306,6 +310,7 @@ export class CordilleraNode {
       onLinkUp: (node, incarnation) => this.#onLinkUp(node, incarnation),
       onLinkDown: (node) => replicas.onLinkDown(node),
       onNodeGone: (node) => replicas.onNodeGone(node),
+      onOutdated: (by, detail) => this.#fail(outdated(by, detail)),
       onFatal: (error) => this.#fail(error),
     }
   }
@@ -411,6 +416,12 @@ export class CordilleraNode {
     const leader = replica.nodeOf(replica.core.leader)
     return leader !== 0 && this.#links.isUp(leader)
   }
+}
+
+function outdated(by: NodeId, detail: string): CordilleraError {
+  return new CordilleraError('DIRECTORY_INVALID', {
+    detail: `node ${by} has heard of a later state of this node than is in its data directory: ${detail}. An older copy was put back, the directory was copied, or its log lost its end. Empty the directory`,
+  })
 }
 
 /** Pairs of range and index, from another node. */

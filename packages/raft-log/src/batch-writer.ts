@@ -76,6 +76,11 @@ export class BatchWriter {
     this.#previous = start.previous
   }
 
+  /** The number of the last batch that is durable; 0 for none. Counts up by one, for as long as the log exists. */
+  get durableBatch(): number {
+    return this.#number - 1
+  }
+
   /** Whether nothing but an empty batch lies at the end of the log. */
   get isSealed(): boolean {
     return this.#previous === undefined || this.#previous.kind !== BatchKind.data

@@ -98,6 +98,8 @@ export class RaftLog {
    * store that is not here.
    */
   readonly hasUnattributedDamage: boolean
+  /** The number of the last batch that recovery found; 0 for none. No less than {@link durableBatch} ever was before. */
+  readonly recoveredBatch: number
 
   /**
    * Recovers the log; see `decisions/0002-tear-or-damage.md` for the rules. What was lost is in the groups' `damaged`.
@@ -132,6 +134,7 @@ export class RaftLog {
     this.#cache = new EntryCache(settings.cacheBytesMax)
     this.#loader = new EntryLoader(segments, this.#cache, clock)
     this.hasUnattributedDamage = recovered.hasUnattributedDamage
+    this.recoveredBatch = recovered.nextNumber - 1
     this.#writer = new BatchWriter(
       { clock, segments, shelf, segmentBytes, batchBytesMax: settings.batchBytesMax, onSync: (s) => this.#onSync(s) },
       {
@@ -167,6 +170,11 @@ export class RaftLog {
       flush: () => this.#commit.flush(),
       onFailure: (error) => this.#commit.fail(error),
     })
+  }
+
+  /** The number of the last batch that is durable. A log that is opened later and has fewer is not this one any more. */
+  get durableBatch(): number {
+    return this.#writer.durableBatch
   }
 
   /** The groups that exist, by their replica. */

@@ -1,7 +1,7 @@
 import { type Random, SeededRandom } from '@cordillera/base'
 import { type DISK_FAULTS, type FaultKind, type FaultMix, NETWORK_FAULTS, PROCESS_FAULTS } from './seed-options.js'
 import type { SimulatedCluster } from './simulated-cluster.js'
-import type { Crash, SimulatedNode } from './simulated-node.js'
+import type { Crash, DiskImage, SimulatedNode } from './simulated-node.js'
 
 /**
  * What goes wrong, when, and for how long: one thing after the other, each healed by itself after a while, several at
@@ -19,6 +19,8 @@ export class FaultSchedule {
   readonly #victim: SimulatedNode
   #struck = 0
   #isStopped = false
+  #isHeld = false
+  #underWay = 0
   /** How often what happened. */
   readonly counts = new Map<string, number>()
 
@@ -41,6 +43,7 @@ export class FaultSchedule {
     if (this.#deck.length === 0) return
     this.#cluster.clock.after(this.#random.below(this.#mix.pauseMsMax), () => {
       if (this.#isStopped) return
+      if (this.#isHeld) return this.start()
       const kind = oneOf(this.#random, this.#deck)
       const random = new SeededRandom(this.#random.u32())
       if (!this.#mix.leftOut?.includes(this.#struck++)) new Strike(this, this.#cluster, random, this.#victim).run(kind)
@@ -77,14 +80,35 @@ export class FaultSchedule {
   restart(machine: SimulatedNode): void {
     machine.start()
     const { kind } = machine.status
-    if (kind !== 'up' && !machine.isWiped) this.#cluster.clock.after(100, () => this.restart(machine))
+    if (kind !== 'up' && !machine.isWiped && !machine.isOutdated)
+      this.#cluster.clock.after(100, () => this.restart(machine))
   }
 
   /** Undoes a fault, unless everything is healed before. */
   later(random: Random, action: () => void): void {
+    this.#underWay++
     this.#cluster.clock.after(50 + random.below(this.#mix.durationMsMax), () => {
+      this.#underWay--
       if (!this.#isStopped) action()
     })
+  }
+
+  /** Nothing new goes wrong until {@link release}. */
+  hold(): void {
+    this.#isHeld = true
+  }
+
+  release(): void {
+    this.#isHeld = false
+  }
+
+  /** Every fault is undone, and everyone is there and hears everyone. Machines that are gone for good never will be. */
+  get isCalm(): boolean {
+    return !this.#isStopped && this.#underWay === 0 && this.#cluster.isWhole()
+  }
+
+  get isStopped(): boolean {
+    return this.#isStopped
   }
 
   note(kind: FaultKind, where: string): void {
@@ -94,6 +118,11 @@ export class FaultSchedule {
 }
 
 const SUPERVISED_MS = 5_000
+/** How long the others are given to become calm before an old image is given up. */
+const IMAGE_WAIT_MS = 6_000
+/** In a calm cluster everyone has heard everyone's latest state by then. */
+const HEARD_MS = 1_500
+const FOUND_OUT_MS = 3_000
 
 /** One fault, with its own source of chance. */
 class Strike {
@@ -226,7 +255,48 @@ class Strike {
       case 'wipe':
         this.#victim.wipe()
         this.#until(kind, this.#victim.address, () => this.#victim.start())
+        break
+      case 'old-image':
+        this.#keepImage()
     }
+  }
+
+  /**
+   * The victim's disks as they are now come back some seconds later, once everyone has heard from it since: what
+   * nobody who still lives has heard of, nobody can miss. It must be found out before anything else goes wrong.
+   */
+  #keepImage(): void {
+    const victim = this.#victim
+    if (victim.node === undefined || victim.isRotten) return
+    const image = victim.image()
+    const { clock } = this.#cluster
+    clock.after(500 + this.#random.below(3_000), () => {
+      if (this.#schedule.isStopped || victim.isRotten) return
+      this.#schedule.hold()
+      const deadlineMs = clock.now() + IMAGE_WAIT_MS
+      const whenCalm = (calmSinceMs: number): void => {
+        const { isCalm } = this.#schedule
+        const since = isCalm ? calmSinceMs : clock.now()
+        if (isCalm && clock.now() - since >= HEARD_MS) this.#restore(image)
+        else if (this.#schedule.isStopped || clock.now() > deadlineMs) this.#schedule.release()
+        else clock.after(100, () => whenCalm(since))
+      }
+      whenCalm(clock.now())
+    })
+  }
+
+  #restore(image: DiskImage): void {
+    const victim = this.#victim
+    victim.restore(image)
+    this.#schedule.note('old-image', victim.address)
+    const { clock } = this.#cluster
+    const deadlineMs = clock.now() + FOUND_OUT_MS
+    const untilFoundOut = (): void => {
+      if (victim.status.kind === 'failed') this.#schedule.release()
+      else if (clock.now() < deadlineMs) clock.after(10, untilFoundOut)
+      else this.#cluster.failures.push(`the old image of ${victim.address} was not found out`)
+    }
+    untilFoundOut()
   }
 
   /** Found when the place is next read, which is at a start at the latest. */

@@ -152,7 +152,8 @@ async function compareReplicas(cluster: SimulatedCluster): Promise<string[]> {
   const machines = cluster.machines.filter(({ isRotten }) => !isRotten)
   await clock.run(5_000)
   for (const machine of cluster.machines) machine.close()
-  const isDown = (): boolean => cluster.machines.every(({ status, isWiped }) => isWiped || status.kind === 'down')
+  const isDown = (): boolean =>
+    cluster.machines.every(({ status, isWiped, isOutdated }) => isWiped || isOutdated || status.kind === 'down')
   if (!(await clock.runUntil(isDown, 30_000))) {
     return machines.map(({ address, status }) => `closing: ${address} is ${status.kind}`)
   }

@@ -38,7 +38,7 @@ export interface FaultMix {
  *   seconds), `reset` (connections, and what is under way),
  * - processes: `kill`, `kill-all`, `close` (as a signal does), `pause`, `drift`, `clock-jump`,
  * - disks: `power-loss`, `power-loss-all`, `stall` (syncs), `slow-disk`, `disk-error` (EIO at a write or sync), `disk-full`,
- *   `rot` (a bit of what was synced), `wipe` (everything is gone).
+ *   `rot` (a bit of what was synced), `wipe` (everything is gone), `old-image` (everything is as it was seconds ago).
  */
 export const NETWORK_FAULTS = ['partition', 'halves', 'bridge', 'one-way', 'isolate', 'slow', 'clog', 'reset'] as const
 export const PROCESS_FAULTS = ['kill', 'kill-all', 'close', 'pause', 'drift', 'clock-jump'] as const
@@ -51,6 +51,7 @@ export const DISK_FAULTS = [
   'disk-full',
   'rot',
   'wipe',
+  'old-image',
 ] as const
 export const FAULT_KINDS = [...NETWORK_FAULTS, ...PROCESS_FAULTS, ...DISK_FAULTS] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]

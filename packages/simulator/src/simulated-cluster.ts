@@ -35,6 +35,8 @@ const smallLimits = { stateFlushBytes: 8 << 10, stateFlushMs: 3_000 } as const
 /** What a node may log as an error when its disk is bad. */
 const OF_A_BAD_DISK =
   /^error (?:log-failed|log-damaged|replica-silenced|store-stopped .*Raft log|process-failed .*(?:DISK_FAILED|LOG_DAMAGED|JOIN_REFUSED))/
+/** What is said of a machine with an old image of its disks, and by it. */
+const OF_AN_OLD_IMAGE = /^error (?:store-stopped|process-failed) .*heard of a later state/
 
 export class SimulatedCluster {
   readonly clock: VirtualClock
@@ -61,7 +63,10 @@ export class SimulatedCluster {
         i === 0 ? { kind: 'init', nodes, ranges } : { kind: 'join', addresses: [addresses[0]!] }
       const onEvent = (level: string, event: string, fields?: LogFields): void => {
         const text = `${level} ${event}${fields === undefined ? '' : ` ${JSON.stringify(fields)}`}`
-        const isExpected = machine.hasBadDisk && OF_A_BAD_DISK.test(text)
+        const isExpected =
+          (machine.hasBadDisk && OF_A_BAD_DISK.test(text)) ||
+          (machine.isOutdated && OF_AN_OLD_IMAGE.test(text)) ||
+          (event === 'peer-outdated' && this.machines.some(({ isOutdated }) => isOutdated))
         if (level === 'error' && !isExpected) this.failures.push(`${this.clock.now()} ${address} ${text}`)
         // What an error says has stacks in it, and with them where the program lies.
         this.note(`${address} ${text}`, `${address} ${level === 'error' ? event : text}`)
@@ -100,6 +105,11 @@ export class SimulatedCluster {
 
   startAll(): void {
     for (const machine of this.machines) machine.start()
+  }
+
+  /** Whether every machine is up, and every two of them hear each other. */
+  isWhole(): boolean {
+    return this.machines.every(({ node }) => node?.metrics().peerLinksUp === this.machines.length - 1)
   }
 
   /** Whether every machine is up and its node sees a leader for every range; of one with rot it is not asked. */

@@ -35,6 +35,13 @@ export interface SimulatedNodeOptions {
   readonly onEvent: (level: string, event: string, fields?: LogFields) => void
 }
 
+/** The disks of a machine, as they were at some time. */
+export interface DiskImage {
+  readonly identity: MemoryDisk
+  readonly log: MemoryDisk
+  readonly engine: MemoryEngine
+}
+
 const LOG_CACHE_BYTES_MAX = 16 << 10
 const ENGINE_WRITE_MS = 3
 const DRAIN_TIMEOUT_MS = 2_000
@@ -51,6 +58,8 @@ export class SimulatedNode {
   /** Something of its log is not what was written, or everything is gone. */
   isRotten = false
   isWiped = false
+  /** Its disks were put back as they were some time ago: it may be started once, and is to be found out. */
+  isOutdated = false
   readonly #options: SimulatedNodeOptions
   readonly #newDisk: () => MemoryDisk
   #engine: MemoryEngine
@@ -101,6 +110,10 @@ export class SimulatedNode {
   /** Starts the process; it is up once it has an identity, which may be never. */
   start(founding: FoundingConfig = this.#options.founding): void {
     if (this.#status.kind !== 'down' && this.#status.kind !== 'failed') return
+    if (!this.isOutdated) this.#launch(founding)
+  }
+
+  #launch(founding: FoundingConfig): void {
     const { host, limits, random, segmentBytes, observer } = this.#options
     host.powerOn()
     const process = new ProcessClock(this.clock)
@@ -125,7 +138,8 @@ export class SimulatedNode {
         openEngine: () => Promise.resolve(engine),
         transport: new VirtualTransport({ host, clock: process }),
         logger: this.#logger(process),
-        observer: { replicas: this.#observed(observer) },
+        // What an old image has forgotten is not held against the replicas: they are not to be heard at all.
+        ...(this.isOutdated ? {} : { observer: { replicas: this.#observed(observer) } }),
       },
     ).then(
       (node) => this.#onStarted(process, node),
@@ -228,6 +242,24 @@ export class SimulatedNode {
     this.identityDisk = this.#newDisk()
     this.logDisk = this.#newDisk()
     this.#engine = this.#newEngine()
+  }
+
+  /** What is on its disks now, to be put back later by {@link restore}. */
+  image(): DiskImage {
+    const { clock } = this
+    return { identity: this.identityDisk.clone(clock), log: this.logDisk.clone(clock), engine: this.#engine.clone() }
+  }
+
+  /** The process dies, the disks are as they were, and it starts once more: it must be found out, and stop. */
+  restore({ identity, log, engine }: DiskImage): void {
+    this.crash('killed')
+    this.hasBadDisk = true
+    this.isRotten = true
+    this.identityDisk = identity
+    this.logDisk = log
+    this.#engine = engine
+    this.isOutdated = true
+    this.#launch(this.#options.founding)
   }
 
   #newEngine(): MemoryEngine {

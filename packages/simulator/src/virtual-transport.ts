@@ -40,7 +40,6 @@ interface Peer {
   dialling: VirtualSocket | undefined
   redial: Timer | undefined
   redialMs: number
-  incarnation: Incarnation
 }
 
 export class VirtualTransport implements Transport {
@@ -138,7 +137,6 @@ export class VirtualTransport implements Transport {
         dialling: undefined,
         redial: undefined,
         redialMs,
-        incarnation: 0,
       }
       this.#peers.set(nodeId, peer)
     }
@@ -177,7 +175,7 @@ export class VirtualTransport implements Transport {
 
   #onHello(socket: VirtualSocket, hello: NodeIdentity): void {
     const peer = this.#peers.get(hello.nodeId)
-    const reason = this.#refusal(hello, peer?.incarnation ?? 0) ?? this.#refuseDuplicate(hello, peer)
+    const reason = this.#refusal(hello, peer) ?? this.#refuseDuplicate(hello, peer)
     if (reason !== undefined) {
       socket.send({ kind: 'no', reason } satisfies Hello)
       socket.close()
@@ -188,12 +186,12 @@ export class VirtualTransport implements Transport {
     this.#establish({ socket, peer: nodeId, incarnation, dialledBy: nodeId })
   }
 
-  #refusal(other: NodeIdentity, newest: Incarnation): string | undefined {
+  #refusal(other: NodeIdentity, peer: Peer | undefined): string | undefined {
     const self = this.#identity
     if (self === undefined) return 'not-ready'
     if (other.clusterId !== self.clusterId) return 'cluster'
     if (other.nodeId === self.nodeId) return 'identity'
-    return other.incarnation < newest ? 'stale' : undefined
+    return other.incarnation < (peer?.connection?.incarnation ?? 0) ? 'stale' : undefined
   }
 
   #refuseDuplicate(hello: NodeIdentity, peer: Peer | undefined): string | undefined {
@@ -246,7 +244,7 @@ export class VirtualTransport implements Transport {
   #welcome(nodeId: NodeId, peer: Peer, socket: VirtualSocket, parcel: Parcel): boolean {
     const hello = parcel as Hello
     if (hello.kind !== 'hello' || hello.nodeId !== nodeId) return false
-    if (this.#refusal(hello, peer.incarnation) !== undefined) return false
+    if (this.#refusal(hello, peer) !== undefined) return false
     const self = this.#identity!.nodeId
     const existing = peer.connection
     const isWorse = existing !== undefined && existing.incarnation === hello.incarnation && nodeId > self
@@ -267,7 +265,6 @@ export class VirtualTransport implements Transport {
       this.#drop(peer, former)
     }
     peer.connection = connection
-    peer.incarnation = incarnation
     peer.redialMs = REDIAL_MIN_MS
     peer.redial?.cancel()
     socket.onParcel = (frame) => {

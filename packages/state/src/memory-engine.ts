@@ -48,6 +48,11 @@ export class MemoryEngine implements StateEngine {
     return this.#successor(this.#visible)
   }
 
+  /** Another engine, not opened by anyone, with what is visible now, all of it durable: an image of the disk. */
+  clone(): MemoryEngine {
+    return this.#withTable(this.#visible)
+  }
+
   /** Opens again what was closed. */
   reopen(): MemoryEngine {
     assert(this.#status === 'closed', 'only a closed engine is opened again')
@@ -132,6 +137,10 @@ export class MemoryEngine implements StateEngine {
 
   #successor(table: Table): MemoryEngine {
     this.#status = 'dead'
+    return this.#withTable(table)
+  }
+
+  #withTable(table: Table): MemoryEngine {
     const engine = new MemoryEngine({ clock: this.#clock, writeDelayMs: this.#writeDelayMs })
     engine.#visible = table
     engine.#durable = table

@@ -30,14 +30,15 @@ async function open(nodeId: number): Promise<{ links: PeerLinks; address: string
     onLinkUp: () => {},
     onLinkDown: () => {},
     onNodeGone: () => {},
+    onOutdated: () => {},
     onGuest: async (body) => body,
     onFatal: (error) => {
       throw error
     },
   }
-  const links = new PeerLinks({ transport, clock, logger: silentLogger, handlers })
+  const links = new PeerLinks({ transport, clock, logger: silentLogger, handlers, durableBatch: () => 0 })
   await links.start()
-  links.identify({ clusterId: 'bench', nodeId, incarnation: 1 })
+  links.identify({ clusterId: 'bench', nodeId, incarnation: 1 }, { recoveredBatch: 0, nonce: nodeId })
   return { links, address: formatAddress(transport.address!) }
 }
 

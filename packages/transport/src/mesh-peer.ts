@@ -13,7 +13,11 @@ import type { MessageSocket } from './message-socket.js'
  *    connection gives its own dial up.
  * 2. Of two dials whose proofs have crossed, the one of the higher node id stays: its sender refuses the other.
  * 3. An established connection is replaced by one of a newer incarnation, or of a sender that has lost more
- *    connections than it had when the established one was made: to it, that one is gone. Anything else is a duplicate.
+ *    connections than it had when the established one was made: to it, that one is gone. Anything else is a duplicate,
+ *    or stale.
+ *
+ * Whether an older start may come back when the newer one is gone is not decided here but by the links (`peer-lives` in
+ * `wire`), which tell it so: nobody can be told to stop by a refusal, which anyone may send.
  */
 export interface Connection {
   readonly socket: MessageSocket
@@ -28,8 +32,6 @@ export class MeshPeer {
   /** Where to dial; undefined: not known, it has to come to us. */
   address: string | undefined
   connection: Connection | undefined
-  /** The highest that has proved itself. */
-  seenIncarnation: Incarnation = 0
   /** Connections to it that were, or may have been, established and are gone. */
   losses = 0
   /** Dials since the last connection that was a good one. */
@@ -51,12 +53,7 @@ export class MeshPeer {
 }
 
 /** Judges what the other side says of itself. `expected` is who was dialled; 0 for whoever connects. */
-export function decideHello(
-  own: NodeIdentity,
-  hello: Hello,
-  expected: NodeId,
-  seenIncarnation: Incarnation,
-): Refusal | undefined {
+export function decideHello(own: NodeIdentity, hello: Hello, expected: NodeId): Refusal | undefined {
   if (hello.role === 'guest' || hello.clusterId === '') {
     return { reason: 'not-ready', detail: 'the node does not belong to a cluster yet' }
   }
@@ -70,10 +67,6 @@ export function decideHello(
   if (isWrong || (hello.expectedNodeId !== 0 && hello.expectedNodeId !== own.nodeId)) {
     return { reason: 'wrong-node', detail: `node ${hello.nodeId} met node ${own.nodeId}, which is not whom it was for` }
   }
-  if (hello.incarnation < seenIncarnation) {
-    const detail = `incarnation ${hello.incarnation} of node ${hello.nodeId} is older than ${seenIncarnation}`
-    return { reason: 'stale-incarnation', detail }
-  }
   return undefined
 }
 
@@ -85,8 +78,8 @@ export function decideAdmission(
   side: 'dialler' | 'acceptor',
 ): Refusal | undefined {
   const { connection, handshake } = peer
-  if (hello.incarnation < peer.seenIncarnation) {
-    return { reason: 'stale-incarnation', detail: `a newer incarnation than ${hello.incarnation} was seen` }
+  if (connection !== undefined && hello.incarnation < connection.incarnation) {
+    return { reason: 'stale-incarnation', detail: `incarnation ${connection.incarnation} is connected` }
   }
   if (connection !== undefined && hello.incarnation === connection.incarnation) {
     const isLostThere = side === 'acceptor' && hello.losses > connection.peerLosses

@@ -111,8 +111,7 @@ export class Mesh {
   }
 
   decideHello(hello: Hello, expected: NodeId): Refusal | undefined {
-    const seen = this.#peers.get(hello.nodeId)?.seenIncarnation ?? 0
-    return decideHello(this.#parts.identity, hello, expected, seen)
+    return decideHello(this.#parts.identity, hello, expected)
   }
 
   decideAdmission(hello: Hello, side: 'dialler' | 'acceptor'): Refusal | undefined {
@@ -133,7 +132,6 @@ export class Mesh {
     const { nodeId, incarnation } = hello
     const connection: Connection = { socket, incarnation, peerLosses: hello.losses, sinceMs: clock.now() }
     peer.connection = connection
-    peer.seenIncarnation = incarnation
     socket.allow(Number.POSITIVE_INFINITY)
     socket.listen({
       onMessage: (frame) => this.#onFrame(peer, connection, frame),

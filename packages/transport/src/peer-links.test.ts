@@ -25,12 +25,13 @@ async function open(nodeId: NodeId, incarnation: number, port = 0) {
     onLinkUp: (node, its) => events.push(`up ${node}/${its}`),
     onLinkDown: (node) => events.push(`down ${node}`),
     onNodeGone: (node) => events.push(`gone ${node}`),
+    onOutdated: (by, detail) => events.push(`outdated ${by} ${detail}`),
     onGuest: async (body) => body,
     onFatal: (error) => events.push(`fatal ${error}`),
   }
-  const links = new PeerLinks({ transport, clock, logger: silentLogger, handlers })
+  const links = new PeerLinks({ transport, clock, logger: silentLogger, handlers, durableBatch: () => 0 })
   await links.start()
-  links.identify({ clusterId: 'c', nodeId, incarnation })
+  links.identify({ clusterId: 'c', nodeId, incarnation }, { recoveredBatch: 0, nonce: port })
   closers.push(() => links.close())
   return { links, events, replies, address: formatAddress(transport.address!), port: transport.address!.port }
 }

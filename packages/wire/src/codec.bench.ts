@@ -50,8 +50,11 @@ function append(count: number): Message {
 
 let handled = 0
 class CountingSink implements RecordSink {
-  isClosed = false
+  isDeaf = false
   shape: ReturnType<typeof replyShape> | undefined
+  onDurable(): void {}
+  onLife(): void {}
+  onOutdated(): void {}
   onPing(): void {}
   onPong(): void {}
   onRaft(): void {
@@ -73,10 +76,13 @@ class CountingSink implements RecordSink {
 
 function measure(name: string, write: (frames: OutgoingFrames) => void, sink = new CountingSink()): void {
   let frame: Uint8Array = Buffer.alloc(0)
-  const frames = new OutgoingFrames((one) => {
-    frame = one
-    return true
-  })
+  const frames = new OutgoingFrames(
+    (one) => {
+      frame = one
+      return true
+    },
+    () => 0,
+  )
   const writeFrame = (): void => {
     for (let i = 0; i < PER_FRAME; i++) write(frames)
     frames.flush()

@@ -7,7 +7,7 @@ import { writeMessage } from './raft-codec.js'
 import { PART_BYTES, replyShape, writeReply } from './range-reply-codec.js'
 import { writeRequest } from './range-request-codec.js'
 import { readFrame } from './read-frame.js'
-import { FRAME_BYTES_LEAVE, FRAME_ROOM_BYTES, RecordKind } from './record.js'
+import { FRAME_BYTES_LEAVE, FRAME_HEAD_BYTES, RecordKind } from './record.js'
 import { framesOf, RecordedSink, recordsOf } from './testing/frames.js'
 import { calls, messages, requests } from './testing/samples.js'
 
@@ -194,8 +194,8 @@ describe('garbage', () => {
         (bytes, kind, request) => {
           const sink = new RecordedSink()
           for (let i = 1; i < 4; i++) sink.shapes.set(i, replyShape(request))
-          const head = Buffer.alloc(FRAME_ROOM_BYTES + 1)
-          head[FRAME_ROOM_BYTES] = kind
+          const head = Buffer.alloc(FRAME_HEAD_BYTES + 1)
+          head[FRAME_HEAD_BYTES] = kind
           decode(Buffer.concat([head, bytes]), sink)
           decode(bytes, sink)
         },
@@ -210,7 +210,7 @@ describe('garbage', () => {
       fc.property(anyFrame, fc.array(mutation, { minLength: 1, maxLength: 4 }), (sample, mutations) => {
         let frame = Buffer.from(sample.frame)
         for (const { at, byte, cut } of mutations) {
-          frame[FRAME_ROOM_BYTES + (at % Math.max(1, frame.length - FRAME_ROOM_BYTES))] = byte
+          frame[FRAME_HEAD_BYTES + (at % Math.max(1, frame.length - FRAME_HEAD_BYTES))] = byte
           if (cut !== null) frame = frame.subarray(0, Math.max(1, cut % (frame.length + 1)))
         }
         const sink = new RecordedSink()
@@ -238,7 +238,7 @@ describe('garbage', () => {
     for (const body of bodies) {
       const sink = new RecordedSink()
       sink.shapes.set(1, { kind: 'scan', count: 10, values: undefined, entries: undefined })
-      expect(() => readFrame(Buffer.from([0, 0, 0, 0, ...body]), sink)).toThrow(corrupt)
+      expect(() => readFrame(Buffer.from([...new Uint8Array(FRAME_HEAD_BYTES), ...body]), sink)).toThrow(corrupt)
     }
   })
 })

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { assert, ByteWriter } from '@cordillera/base'
 import type { RecordTarget } from './range-reply-codec.js'
-import { FRAME_BYTES_LEAVE, FRAME_BYTES_MAX, FRAME_ROOM_BYTES } from './record.js'
+import { FRAME_BYTES_LEAVE, FRAME_BYTES_MAX, FRAME_HEAD_BYTES, FRAME_ROOM_BYTES } from './record.js'
 
 /** A writer that grew beyond this for one large record is not kept. */
 const WRITER_BYTES_MAX = 1024 * 1024
@@ -14,15 +14,20 @@ const WRITER_BYTES_MAX = 1024 * 1024
  */
 export class OutgoingFrames implements RecordTarget {
   readonly #send: (frame: Uint8Array) => boolean
+  readonly #durableBatch: () => number
   #writer = newWriter()
   #waiting: Uint8Array[] = []
   #waitingBytes = 0
   framesSent = 0
   bytesSent = 0
 
-  /** `send` hands a frame to the transport for good; false: it has no room. */
-  constructor(send: (frame: Uint8Array) => boolean) {
+  /**
+   * `send` hands a frame to the transport for good; false: it has no room. `durableBatch` is asked when a frame is
+   * complete: whatever its records say is durable lies in that batch of the log or before it.
+   */
+  constructor(send: (frame: Uint8Array) => boolean, durableBatch: () => number) {
     this.#send = send
+    this.#durableBatch = durableBatch
   }
 
   /** The frame under construction; write whole records to it, each followed by {@link endRecord}. */
@@ -31,7 +36,7 @@ export class OutgoingFrames implements RecordTarget {
   }
 
   get isEmpty(): boolean {
-    return this.#writer.length === FRAME_ROOM_BYTES
+    return this.#writer.length === FRAME_HEAD_BYTES
   }
 
   get isBlocked(): boolean {
@@ -86,15 +91,18 @@ export class OutgoingFrames implements RecordTarget {
     assert(length <= FRAME_BYTES_MAX, 'a frame is within its limit')
     const frame = Buffer.allocUnsafe(length)
     this.#writer.view().copy(frame)
+    frame.writeUIntBE(this.#durableBatch(), FRAME_ROOM_BYTES, FRAME_HEAD_BYTES - FRAME_ROOM_BYTES)
     if (length > WRITER_BYTES_MAX) this.#writer = newWriter()
     else {
       this.#writer.clear()
-      this.#writer.u32(0)
+      this.#writer.raw(EMPTY_HEAD)
     }
     return frame
   }
 }
 
 function newWriter(): ByteWriter {
-  return new ByteWriter(16 * 1024).u32(0)
+  return new ByteWriter(16 * 1024).raw(EMPTY_HEAD)
 }
+
+const EMPTY_HEAD = new Uint8Array(FRAME_HEAD_BYTES)

@@ -24,6 +24,11 @@ export interface PeerHandlers {
   onLinkDown(node: NodeId): void
   /** A dial was answered with "connection refused": the node's process is gone. May be called again and again. */
   onNodeGone(node: NodeId): void
+  /**
+   * A peer has heard of a later state of this node than it has (see `peer-lives`): it must stop, for it may have forgotten
+   * what it promised.
+   */
+  onOutdated(by: NodeId, detail: string): void
   /** A guest's question, while founding. A rejection with a coded error is sent as such. */
   onGuest(body: Uint8Array): Promise<Uint8Array>
   /** A broken invariant, or a defect, met in a handler: the store must stop. */

@@ -14,6 +14,7 @@ import { writeAnswer, writeAsk, writeAskFailed } from './ask-codec.js'
 import { decodeBody, encodeBody } from './open-body.js'
 import { OutgoingFrames } from './outgoing-frames.js'
 import type { PeerHandlers } from './peer-handlers.js'
+import type { Life, PeerLives } from './peer-lives.js'
 import { PendingAsks } from './pending-asks.js'
 import { type OnReply, PendingCalls } from './pending-calls.js'
 import { writeMessage } from './raft-codec.js'
@@ -45,6 +46,9 @@ export interface PeerLinkHost {
   readonly limits: PeerLinkLimits
   /** Something was written: flush this link in a few turns. */
   onDirty(link: PeerLink): void
+  /** This node, for the first record of every link and the head of every frame. */
+  readonly own: { life: Life; readonly durableBatch: () => number }
+  readonly lives: PeerLives
   /** The connection is to be dropped, on this turn. */
   onBroken(link: PeerLink, reason: string): void
 }
@@ -57,7 +61,8 @@ const KEY_OVERHEAD_BYTES = 4
  * One connection to one incarnation of a peer: what waits to leave, what waits for replies, and whether it is alive.
  *
  * It is `probing` until a ping of ours was echoed, then `up`, and `closed` for good when the connection is gone. A reply
- * that is late is dropped with its link: it never reaches another incarnation.
+ * that is late is dropped with its link: it never reaches another incarnation. To a peer that has lost what it had before
+ * (see `peer-lives`) the link is `refused`: it is told so, nothing of it is read any more, and it is dropped as silent.
  */
 export class PeerLink implements RecordSink {
   readonly node: NodeId
@@ -66,7 +71,8 @@ export class PeerLink implements RecordSink {
   readonly calls: PendingCalls
   readonly asks: PendingAsks
   readonly #host: PeerLinkHost
-  #state: 'probing' | 'up' | 'closed' = 'probing'
+  #state: 'probing' | 'up' | 'refused' | 'closed' = 'probing'
+  #hasBegun = false
   #isDirty = false
   #pingSequence = 0
   #sinceEchoMs = 0
@@ -79,9 +85,11 @@ export class PeerLink implements RecordSink {
     this.#host = host
     this.node = node
     this.incarnation = incarnation
-    this.frames = new OutgoingFrames(send)
+    this.frames = new OutgoingFrames(send, host.own.durableBatch)
     this.calls = new PendingCalls(limits.callsMax, limits.callBytesMax)
     this.asks = new PendingAsks(clock, limits.asksMax)
+    const { recoveredBatch, nonce } = host.own.life
+    this.frames.out.u8(RecordKind.life).varint(recoveredBatch).varint(nonce)
     this.#ping()
   }
 
@@ -91,6 +99,10 @@ export class PeerLink implements RecordSink {
 
   get isClosed(): boolean {
     return this.#state === 'closed'
+  }
+
+  get isDeaf(): boolean {
+    return this.#state === 'closed' || this.#state === 'refused'
   }
 
   /** Whether more may be written: the link is up and the transport takes frames. */
@@ -169,6 +181,27 @@ export class PeerLink implements RecordSink {
   }
 
   // --- incoming ---
+
+  onDurable(batch: number): void {
+    if (this.#hasBegun) this.#host.lives.onDurable(this.node, batch)
+  }
+
+  onLife(recoveredBatch: number, nonce: number): void {
+    const { lives, logger } = this.#host
+    const detail = lives.begin(this.node, { incarnation: this.incarnation, recoveredBatch, nonce })
+    if (detail === undefined) {
+      this.#hasBegun = true
+      return
+    }
+    logger.error('peer-outdated', { node: this.node, incarnation: this.incarnation, detail })
+    this.frames.out.u8(RecordKind.outdated).varint(0).text(detail)
+    this.#endRecord(true)
+    this.#state = 'refused'
+  }
+
+  onOutdated(detail: string): void {
+    this.#host.handlers.onOutdated(this.node, detail)
+  }
 
   onPing(sequence: number): void {
     this.frames.out.u8(RecordKind.pong).varint(sequence)

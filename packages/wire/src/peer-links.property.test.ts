@@ -73,10 +73,11 @@ class Model {
       onLinkUp: () => this.#events.get(node)!.push('up'),
       onLinkDown: () => this.#events.get(node)!.push('down'),
       onNodeGone: () => {},
+      onOutdated: (_by, detail) => this.fatal.push(detail),
       onGuest: async (body) => body,
       onFatal: (error) => this.fatal.push(error),
     }
-    const links = new PeerLinks({ transport, clock: this.clock, logger: silentLogger, handlers })
+    const links = new PeerLinks({ transport, clock: this.clock, logger: silentLogger, handlers, durableBatch: () => 0 })
     await links.start()
     return links
   }

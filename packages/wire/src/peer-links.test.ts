@@ -5,10 +5,11 @@ import type { PeerHandlers } from './peer-handlers.js'
 import type { PeerLinkLimits } from './peer-link.js'
 import { PeerLinks } from './peer-links.js'
 import type { RangeReply, RangeRequest } from './range-call.js'
-import { FRAME_BYTES_LEAVE, RecordKind } from './record.js'
+import { FRAME_BYTES_LEAVE, FRAME_HEAD_BYTES, RecordKind } from './record.js'
 import { ManualClock } from './testing/manual-clock.js'
 import { MemoryNetwork, type MemoryTransport } from './testing/memory-network.js'
 
+const head = new Uint8Array(FRAME_HEAD_BYTES)
 const heartbeat = (term: number, readRound = 0): Message => ({
   ...{ kind: 'heartbeat', from: 1, to: 2, term, commitIndex: 3 },
   ...{ readRound, quiesce: false },
@@ -26,6 +27,7 @@ const read = (count: number): RangeRequest => ({
 interface Peer {
   readonly node: NodeId
   readonly links: PeerLinks
+  durableBatch: number
   readonly transport: MemoryTransport
   readonly events: unknown[]
   readonly requests: { readonly request: RangeRequest; readonly reply: (reply: RangeReply) => void }[]
@@ -49,12 +51,17 @@ async function peer(node: NodeId, limits: Partial<PeerLinkLimits> = {}, incarnat
     onLinkUp: (other, incarnation) => events.push(['up', other, incarnation]),
     onLinkDown: (other) => events.push(['down', other]),
     onNodeGone: (other) => events.push(['gone', other]),
+    onOutdated: (by, detail) => events.push(['outdated', by, detail]),
     onGuest: async (body) => body,
     onFatal: (error) => fatal.push(error),
   }
-  const links = new PeerLinks({ transport, clock, logger: silentLogger, handlers, limits })
+  const peer = { durableBatch: 0 }
+  const links = new PeerLinks({
+    ...{ transport, clock, logger: silentLogger, handlers, limits },
+    durableBatch: () => peer.durableBatch,
+  })
   await links.start()
-  return { node, links, transport, events, requests, fatal, handlers }
+  return Object.assign(peer, { node, links, transport, events, requests, fatal, handlers })
 }
 
 async function pair(limits: Partial<PeerLinkLimits> = {}): Promise<[Peer, Peer]> {
@@ -100,10 +107,10 @@ describe('a link', () => {
     network.connect(1, 2)
     clock.settle()
     for (const sequence of [0, 2, 99]) {
-      a.transport.handlers.onFrame(2, Buffer.from([0, 0, 0, 0, RecordKind.pong, sequence]))
+      a.transport.handlers.onFrame(2, Buffer.from([...head, RecordKind.pong, sequence]))
       expect(a.links.isUp(2)).toBe(false)
     }
-    a.transport.handlers.onFrame(2, Buffer.from([0, 0, 0, 0, RecordKind.pong, 1]))
+    a.transport.handlers.onFrame(2, Buffer.from([...head, RecordKind.pong, 1]))
     expect(a.links.isUp(2)).toBe(true)
   })
 
@@ -233,7 +240,7 @@ describe('frames', () => {
 
   it('of garbage drop the connection and nothing else', async () => {
     const [a, b] = await pair()
-    b.transport.handlers.onFrame(1, Buffer.from([0, 0, 0, 0, 255, 1]))
+    b.transport.handlers.onFrame(1, Buffer.from([...head, 255, 1]))
     b.transport.handlers.onFrame(1, Buffer.from([0, 0]))
     expect(b.transport.disconnected).toEqual([1])
     clock.settle()
@@ -437,5 +444,55 @@ describe('a call of open shape', () => {
     await expected
     await expect(a.links.ask(2, 'm', null, 50)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     await expect(a.links.ask(2, 'm'.repeat(100), null, 50)).rejects.toMatchObject({ code: 'BAD_REQUEST' })
+  })
+})
+
+describe('a peer that comes back', () => {
+  const start = (node: Peer, incarnation: number, recoveredBatch: number, nonce = incarnation): void =>
+    node.links.identify({ clusterId: 'c', nodeId: node.node, incarnation }, { recoveredBatch, nonce })
+
+  /** Nodes 1 and 2 speak, 2 through batch 105 of its log; then 2 goes, and comes back as the given start. */
+  async function comeBack(incarnation: number, recoveredBatch: number, nonce?: number): Promise<[Peer, Peer]> {
+    const [a, b] = [await peer(1), await peer(2, {}, 3)]
+    start(a, 1, 0)
+    start(b, 3, 100)
+    network.connect(1, 2)
+    clock.settle()
+    b.durableBatch = 105
+    b.links.sendRaft(1, 7, heartbeat(1))
+    clock.settle()
+    network.cut(1, 2)
+    await b.links.close()
+    const again = await peer(2, {}, incarnation)
+    start(again, incarnation, recoveredBatch, nonce)
+    network.connect(1, 2)
+    clock.settle()
+    return [a, again]
+  }
+
+  it('with all that it was heard to have is met again', async () => {
+    const [a, b] = await comeBack(4, 105)
+    expect(a.events.slice(-2)).toEqual([
+      ['down', 2],
+      ['up', 2, 4],
+    ])
+    expect(b.events).toEqual([['up', 1, 1]])
+  })
+
+  it.each([
+    ['has lost the end of its log', 4, 104, undefined, /durable through batch 105, and start 4 found 104/],
+    ['is an earlier start', 2, 105, undefined, /start 3 was met before, and this one says it is start 2/],
+    ['is another process of the same start', 3, 105, 9, /another process says that it is start 3 too/],
+  ])('and %s is told so, and nothing of it is read', async (_, incarnation, recoveredBatch, nonce, detail) => {
+    const [a, b] = await comeBack(incarnation, recoveredBatch, nonce)
+    b.transport.send(1, Buffer.concat([head, Buffer.from([RecordKind.ping, 7])]))
+    clock.settle()
+    expect(a.events.at(-1)).toEqual(['down', 2])
+    expect(a.links.isUp(2)).toBe(false)
+    expect(b.events).toEqual([['outdated', 1, expect.stringMatching(detail)]])
+    expect(b.links.isUp(1)).toBe(false)
+    clock.pass(2_000)
+    expect(a.transport.disconnected).toContain(2)
+    expect([...a.fatal, ...b.fatal]).toEqual([])
   })
 })

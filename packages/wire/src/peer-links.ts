@@ -4,6 +4,7 @@ import { METHOD_BYTES_MAX } from './ask-codec.js'
 import { decodeBody } from './open-body.js'
 import type { PeerHandlers } from './peer-handlers.js'
 import { PeerLink, type PeerLinkHost, type PeerLinkLimits } from './peer-link.js'
+import { type Life, PeerLives } from './peer-lives.js'
 import type { OnReply } from './pending-calls.js'
 import type { RangeRequest } from './range-call.js'
 import { readFrame } from './read-frame.js'
@@ -23,6 +24,8 @@ export interface PeerLinksOptions {
   readonly clock: Clock
   readonly logger: Logger
   readonly handlers: PeerHandlers
+  /** The number of the log's last durable batch, now; see `peer-lives`. */
+  readonly durableBatch: () => number
   readonly limits?: Partial<PeerLinkLimits>
 }
 
@@ -70,7 +73,7 @@ export class PeerLinks {
   #bytesSent = 0
 
   constructor(options: PeerLinksOptions) {
-    const { transport, clock, logger, handlers } = options
+    const { transport, clock, logger, handlers, durableBatch } = options
     this.#transport = transport
     this.#handlers = handlers
     this.#host = {
@@ -78,6 +81,8 @@ export class PeerLinks {
       logger,
       handlers,
       limits: { ...defaultPeerLinkLimits, ...options.limits },
+      own: { life: { incarnation: 0, recoveredBatch: 0, nonce: 0 }, durableBatch },
+      lives: new PeerLives(),
       onDirty: (link) => this.#onDirty(link),
       onBroken: (link, reason) => this.#onBroken(link, reason),
     }
@@ -95,8 +100,9 @@ export class PeerLinks {
     this.#scheduleTick()
   }
 
-  /** Says who this node is; from now on peers are met. */
-  identify(identity: NodeIdentity): void {
+  /** Says who this node is, and which start of it; from now on peers are met. */
+  identify(identity: NodeIdentity, start: Omit<Life, 'incarnation'>): void {
+    this.#host.own.life = { incarnation: identity.incarnation, ...start }
     this.#transport.identify(identity)
   }
 

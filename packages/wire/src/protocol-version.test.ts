@@ -19,6 +19,7 @@ import { framesOf } from './testing/frames.js'
 const hashes: Readonly<Record<number, string>> = {
   1: 'ec125d5cdaf592b8552f4c420cdfc606',
   2: '7a93e6e19a63aea641b9160243d223f7',
+  3: '6e501db0549b007253e4c4b8b2e9df93',
 }
 
 const to = { from: 1, to: 300, term: 70_000 }
@@ -85,13 +86,14 @@ it('the protocol version is counted up whenever a layout changes', () => {
   const [frame] = framesOf((frames) => {
     const { out } = frames
     out.u8(RecordKind.ping).varint(1).u8(RecordKind.pong).varint(2)
+    out.u8(RecordKind.life).varint(70_000).varint(3).u8(RecordKind.outdated).varint(0).text('no')
     for (const message of messages) writeMessage(out, 7, message)
     for (const request of requests) writeRequest(out, 1, request)
     for (const reply of replies) writeReply(frames, 1, reply)
     writeAsk(out, 1, 'report', encodeBody({ a: [1, 'b', null, 1.5] }))
     writeAnswer(out, 1, encodeBody(null))
     writeAskFailed(out, 1, new CordilleraError('CLOSED', { detail: 'no' }))
-  })
+  }, 2 ** 40)
   const hash = createHash('sha256').update(frame!).digest('hex').slice(0, 32)
   expect(hashes[PROTOCOL_VERSION], `the layouts hash to ${hash}`).toBe(hash)
 })

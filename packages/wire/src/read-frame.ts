@@ -5,12 +5,18 @@ import { malformed, readId, readMessage } from './raft-codec.js'
 import type { RangeReply, RangeRequest } from './range-call.js'
 import { type ReplyShape, readReply, readReplyHead } from './range-reply-codec.js'
 import { readRequest } from './range-request-codec.js'
-import { FRAME_BYTES_MAX, FRAME_ROOM_BYTES, RecordKind } from './record.js'
+import { FRAME_BYTES_MAX, FRAME_HEAD_BYTES, FRAME_ROOM_BYTES, RecordKind } from './record.js'
 
 /** Who the records of a frame are for. Its methods throw `CORRUPT` alone: handlers behind it are its own affair. */
 export interface RecordSink {
   /** True: the rest of the frame is not wanted. */
-  readonly isClosed: boolean
+  readonly isDeaf: boolean
+  /** Comes first: through which batch of its log the sender was durable when the frame left. */
+  onDurable(batch: number): void
+  /** One start of the sender: what it found of its log, and a number that no other start has. */
+  onLife(recoveredBatch: number, nonce: number): void
+  /** The sender knows of a later state of this node than it has. */
+  onOutdated(detail: string): void
   onPing(sequence: number): void
   onPong(sequence: number): void
   onRaft(rangeId: RangeId, message: Message): void
@@ -28,9 +34,10 @@ export interface RecordSink {
  * first malformed record; those before it have been handed on by then.
  */
 export function readFrame(frame: Uint8Array, sink: RecordSink): void {
-  if (frame.length < FRAME_ROOM_BYTES || frame.length > FRAME_BYTES_MAX) throw malformed('a frame of this length')
-  const reader = new ByteReader(frame, FRAME_ROOM_BYTES)
-  while (reader.remaining > 0 && !sink.isClosed) {
+  if (frame.length < FRAME_HEAD_BYTES || frame.length > FRAME_BYTES_MAX) throw malformed('a frame of this length')
+  const reader = new ByteReader(frame, FRAME_HEAD_BYTES)
+  if (!sink.isDeaf) sink.onDurable(durableBatchOf(frame))
+  while (reader.remaining > 0 && !sink.isDeaf) {
     const kind = reader.u8()
     if (kind >= RecordKind.voteRequest && kind <= RecordKind.timeoutNow) {
       const rangeId = readId(reader)
@@ -46,6 +53,12 @@ export function readFrame(frame: Uint8Array, sink: RecordSink): void {
       readOther(reader, kind, sink)
     }
   }
+}
+
+function durableBatchOf(frame: Uint8Array): number {
+  let batch = 0
+  for (let i = FRAME_ROOM_BYTES; i < FRAME_HEAD_BYTES; i++) batch = batch * 256 + frame[i]!
+  return batch
 }
 
 function readReplyRecord(reader: ByteReader, kind: number, sink: RecordSink): void {
@@ -68,6 +81,12 @@ function readOther(reader: ByteReader, kind: number, sink: RecordSink): void {
     case RecordKind.pong:
       sink.onPong(id)
       break
+    case RecordKind.life:
+      sink.onLife(id, reader.varint())
+      break
+    case RecordKind.outdated:
+      sink.onOutdated(reader.text(OUTDATED_DETAIL_BYTES_MAX))
+      break
     case RecordKind.ask: {
       const { method, body } = readAsk(reader)
       sink.onAsk(id, method, body)
@@ -83,3 +102,5 @@ function readOther(reader: ByteReader, kind: number, sink: RecordSink): void {
       throw malformed('a record of an unknown kind')
   }
 }
+
+const OUTDATED_DETAIL_BYTES_MAX = 1024

@@ -1,5 +1,6 @@
 /**
- * The shape of a frame: four bytes of room for the transport's checksum, then records one behind the other. A record is
+ * The shape of a frame: four bytes of room for the transport's checksum, six (big endian) with the number of the batch
+ * through which the sender's log was durable when the frame left, then records one behind the other. A record is
  * a kind and a hand-made body that delimits itself; `raft-codec`, `range-request-codec`, `range-reply-codec` and
  * `ask-codec` say how. Integers are varints unless said otherwise.
  *
@@ -11,10 +12,12 @@
  * Nodes speak to each other only when theirs are equal. Counts up with every change of a layout: a test pins it to a
  * hash of sample encodings.
  */
-export const PROTOCOL_VERSION = 2
+export const PROTOCOL_VERSION = 3
 
 /** The first bytes of every frame belong to the transport, which may keep a checksum of the rest there. */
 export const FRAME_ROOM_BYTES = 4
+/** What stands before the first record. */
+export const FRAME_HEAD_BYTES = FRAME_ROOM_BYTES + 6
 /** The hard limit of a frame, in both directions. */
 export const FRAME_BYTES_MAX = 16 * 1024 * 1024
 /** A frame that has grown past this leaves within the turn. */
@@ -25,6 +28,8 @@ export const RECORD_BYTES_MAX = FRAME_BYTES_MAX - FRAME_BYTES_LEAVE - 1024
 export const RecordKind = {
   ping: 1,
   pong: 2,
+  life: 3,
+  outdated: 4,
   voteRequest: 16,
   voteReply: 17,
   appendRequest: 18,

@@ -7,10 +7,21 @@ import { type RecordSink, readFrame } from '../read-frame.js'
 
 /** Every record that arrived, in order, as plain data. */
 export class RecordedSink implements RecordSink {
-  isClosed = false
+  isDeaf = false
   readonly records: unknown[] = []
   readonly shapes = new Map<number, ReplyShape>()
 
+  durableBatch = 0
+
+  onDurable(batch: number): void {
+    this.durableBatch = batch
+  }
+  onLife(recoveredBatch: number, nonce: number): void {
+    this.records.push({ recoveredBatch, nonce })
+  }
+  onOutdated(detail: string): void {
+    this.records.push({ outdated: detail })
+  }
   onPing(sequence: number): void {
     this.records.push({ ping: sequence })
   }
@@ -41,12 +52,15 @@ export class RecordedSink implements RecordSink {
 }
 
 /** The frames that `write` fills. */
-export function framesOf(write: (frames: OutgoingFrames) => void): Uint8Array[] {
+export function framesOf(write: (frames: OutgoingFrames) => void, durableBatch = 0): Uint8Array[] {
   const sent: Uint8Array[] = []
-  const frames = new OutgoingFrames((frame) => {
-    sent.push(frame)
-    return true
-  })
+  const frames = new OutgoingFrames(
+    (frame) => {
+      sent.push(frame)
+      return true
+    },
+    () => durableBatch,
+  )
   write(frames)
   frames.flush()
   return sent
