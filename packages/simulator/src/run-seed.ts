@@ -1,5 +1,5 @@
 import type { Key, RangeId } from '@cordillera/base'
-import { type Descriptor, spanContains } from '@cordillera/ranges'
+import { type Descriptor, SYSTEM_RANGE_ID, spanContains } from '@cordillera/ranges'
 import { ORACLE_KEY } from '@cordillera/system'
 import { FaultSchedule } from './fault-schedule.js'
 import { checkLinearizable } from './linearizability.js'
@@ -8,6 +8,7 @@ import { PromiseClients } from './promise-clients.js'
 import { readData } from './replica-data.js'
 import type { SeedOptions } from './seed-options.js'
 import { SimulatedCluster } from './simulated-cluster.js'
+import type { SimulatedNode } from './simulated-node.js'
 import type { RunTurns } from './virtual-clock.js'
 import { hexFraction, Workload } from './workload.js'
 
@@ -44,6 +45,8 @@ export interface SeedReport {
 
 const FOUNDING_TIMEOUT_MS = 30_000
 const LIVENESS_MS = 30_000
+/** Nodes write a little for themselves at all times, never for long. */
+const DRAINED_MS = 5_000
 
 export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): Promise<SeedReport> {
   const { seed, nodes, ranges, faultsMs, log, state } = options
@@ -151,13 +154,14 @@ async function compareReplicas(cluster: SimulatedCluster): Promise<string[]> {
   // What rot took away is not given back yet.
   const machines = cluster.machines.filter(({ isRotten }) => !isRotten)
   await clock.run(5_000)
+  await clock.runUntil(() => machines.every((machine) => undrained(machine).length === 0), DRAINED_MS)
+  const violations = machines.flatMap(undrained)
   for (const machine of cluster.machines) machine.close()
   const isDown = (): boolean =>
     cluster.machines.every(({ status, isWiped, isOutdated }) => isWiped || isOutdated || status.kind === 'down')
   if (!(await clock.runUntil(isDown, 30_000))) {
     return machines.map(({ address, status }) => `closing: ${address} is ${status.kind}`)
   }
-  const violations: string[] = []
   /** By range, what the first machine that holds it has of it. */
   const expected = new Map<RangeId, { readonly address: string; readonly data: Map<Key, string> }>()
   for (const { address, engine, replicas } of machines) {
@@ -170,6 +174,20 @@ async function compareReplicas(cluster: SimulatedCluster): Promise<string[]> {
     }
   }
   return violations
+}
+
+/** What waits on a machine, now; the system range is never at rest. */
+function undrained({ address, node, replicas }: SimulatedNode): string[] {
+  const waiting = node?.metrics().routerOperationsWaiting
+  const found = waiting === 0 ? [] : [`queues: ${waiting} operations wait in the router of ${address}`]
+  for (const { isIdle, core, descriptor } of replicas) {
+    const { lastIndex, commitIndex, appliedIndex } = core
+    if (descriptor.rangeId === SYSTEM_RANGE_ID || (isIdle && lastIndex === appliedIndex)) continue
+    found.push(
+      `queues: range ${descriptor.rangeId} of ${address} is at ${appliedIndex}, ${commitIndex} of ${lastIndex}`,
+    )
+  }
+  return found
 }
 
 interface Held {
