@@ -46,7 +46,8 @@ export class FaultSchedule {
       if (this.#isHeld) return this.start()
       const kind = oneOf(this.#random, this.#deck)
       const random = new SeededRandom(this.#random.u32())
-      if (!this.#mix.leftOut?.includes(this.#struck++)) new Strike(this, this.#cluster, random, this.#victim).run(kind)
+      const place = this.#struck++
+      if (!this.#mix.leftOut?.includes(place)) new Strike(this, this.#cluster, random, this.#victim).run(kind)
       this.start()
     })
   }
@@ -262,33 +263,43 @@ class Strike {
   }
 
   /**
-   * The victim's disks as they are now come back some seconds later, once everyone has heard from it since: what
-   * nobody who still lives has heard of, nobody can miss. It must be found out before anything else goes wrong.
+   * The victim's disks as they are now come back some seconds later, or its log loses its end, once everyone has heard
+   * from it since: what nobody who still lives has heard of, nobody can miss. It must be found out before anything else
+   * goes wrong.
    */
   #keepImage(): void {
     const victim = this.#victim
     if (victim.node === undefined || victim.isRotten) return
     const image = victim.image()
+    const before = victim.logDisk.lastWrittenThrough
     const { clock } = this.#cluster
     clock.after(500 + this.#random.below(3_000), () => {
       if (this.#schedule.isStopped || victim.isRotten) return
       this.#schedule.hold()
       const deadlineMs = clock.now() + IMAGE_WAIT_MS
-      const whenCalm = (calmSinceMs: number): void => {
+      let since = clock.now()
+      let writtenAt = victim.logDisk.lastWrittenThrough
+      const whenCalm = (): void => {
         const { isCalm } = this.#schedule
-        const since = isCalm ? calmSinceMs : clock.now()
-        if (isCalm && clock.now() - since >= HEARD_MS) this.#restore(image)
+        if (!isCalm) {
+          since = clock.now()
+          writtenAt = victim.logDisk.lastWrittenThrough
+        }
+        // A machine without replicas writes nothing, and has nothing to forget.
+        const hasWritten = writtenAt !== before
+        if (isCalm && hasWritten && clock.now() - since >= HEARD_MS) this.#restore(image, writtenAt)
         else if (this.#schedule.isStopped || clock.now() > deadlineMs) this.#schedule.release()
-        else clock.after(100, () => whenCalm(since))
+        else clock.after(100, whenCalm)
       }
-      whenCalm(clock.now())
+      whenCalm()
     })
   }
 
-  #restore(image: DiskImage): void {
+  #restore(image: DiskImage, writtenAt: SimulatedNode['logDisk']['lastWrittenThrough']): void {
     const victim = this.#victim
-    victim.restore(image)
-    this.#schedule.note('old-image', victim.address)
+    const isEndLost = this.#random.below(2) === 0 && victim.tryLoseEnd(writtenAt)
+    if (!isEndLost) victim.restore(image)
+    this.#schedule.note('old-image', `${victim.address} ${isEndLost ? 'end of the log' : 'all'}`)
     const { clock } = this.#cluster
     const deadlineMs = clock.now() + FOUND_OUT_MS
     const untilFoundOut = (): void => {

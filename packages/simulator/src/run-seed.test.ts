@@ -34,3 +34,16 @@ test('the same seed is the same run, and another one is not', async () => {
   expect(again.history).toEqual(first.history)
   expect(other.traceHash).not.toBe(first.traceHash)
 })
+
+test('faults are counted, and can be left out one by one: that is how the shrinker works', async () => {
+  const options = { ...drawOptions(5, 'network'), faultsMs: 5_000 }
+  const without = (leftOut: readonly number[]) =>
+    runSeed({ options: { ...options, faults: { ...options.faults, leftOut } }, runTurns: turnsOfNode })
+  const { struck } = await runSeed({ options, runTurns: turnsOfNode })
+  expect(struck).toBeGreaterThan(3)
+  const none = await without(Array.from({ length: struck }, (_, i) => i))
+  expect(none.struck).toBe(struck)
+  expect([...none.faults]).toEqual([])
+  const last = await without(Array.from({ length: struck - 1 }, (_, i) => i))
+  expect([...last.faults.values()]).toEqual([1])
+})

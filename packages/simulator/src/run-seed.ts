@@ -130,7 +130,7 @@ async function probe(
     )
   }
   const missing = new Set<string>()
-  for (const machine of cluster.machines.filter(({ node }) => node !== undefined)) {
+  for (const machine of cluster.machines.filter(({ node, isOutdated }) => node !== undefined && !isOutdated)) {
     for (let range = 0; range < ranges; range++) {
       for (const kind of ['put', 'get'] as const) {
         const name = `${kind} of range ${range} through ${machine.address}`

@@ -38,7 +38,8 @@ export interface FaultMix {
  *   seconds), `reset` (connections, and what is under way),
  * - processes: `kill`, `kill-all`, `close` (as a signal does), `pause`, `drift`, `clock-jump`,
  * - disks: `power-loss`, `power-loss-all`, `stall` (syncs), `slow-disk`, `disk-error` (EIO at a write or sync), `disk-full`,
- *   `rot` (a bit of what was synced), `wipe` (everything is gone), `old-image` (everything is as it was seconds ago).
+ *   `rot` (a bit of what was synced, or a segment is cut off), `wipe` (everything is gone), `old-image` (everything is as
+ *   it was seconds ago, or the log has lost its end).
  */
 export const NETWORK_FAULTS = ['partition', 'halves', 'bridge', 'one-way', 'isolate', 'slow', 'clog', 'reset'] as const
 export const PROCESS_FAULTS = ['kill', 'kill-all', 'close', 'pause', 'drift', 'clock-jump'] as const

@@ -35,6 +35,9 @@ export interface SimulatedNodeOptions {
   readonly onEvent: (level: string, event: string, fields?: LogFields) => void
 }
 
+/** Where a log wrote. */
+type WrittenAt = NonNullable<MemoryDisk['lastWrittenThrough']>
+
 /** The disks of a machine, as they were at some time. */
 export interface DiskImage {
   readonly identity: MemoryDisk
@@ -216,8 +219,8 @@ export class SimulatedNode {
   }
 
   /**
-   * Flips a bit of the log, but for the batch that was written last, which could not be told from one that tore. Returns
-   * where; undefined when there is nothing else.
+   * Flips a bit of the log, or cuts a segment off that is no more written to. Spares the batch that was written last,
+   * which could not be told from one that tore. Returns where; undefined when there is nothing else.
    */
   rot(random: Random): string | undefined {
     const { logDisk } = this
@@ -229,6 +232,10 @@ export class SimulatedNode {
     const offset = random.below(length)
     this.hasBadDisk = true
     this.isRotten = true
+    if (name !== last?.name && random.below(3) === 0) {
+      logDisk.truncateFile(name, offset)
+      return `${name} cut at ${offset}`
+    }
     logDisk.flipBit(name, offset, random.below(8))
     return `${name} ${offset}`
   }
@@ -253,11 +260,27 @@ export class SimulatedNode {
   /** The process dies, the disks are as they were, and it starts once more: it must be found out, and stop. */
   restore({ identity, log, engine }: DiskImage): void {
     this.crash('killed')
-    this.hasBadDisk = true
-    this.isRotten = true
     this.identityDisk = identity
     this.logDisk = log
     this.#engine = engine
+    this.#launchOutdated()
+  }
+
+  /**
+   * As {@link restore}, but of the disks only the log lost its end, from `from` on, which was synced. False, with nothing
+   * done, when the log has moved on from that file.
+   */
+  tryLoseEnd(from: WrittenAt | undefined): boolean {
+    if (from === undefined || this.logDisk.lastWrittenThrough?.name !== from.name) return false
+    this.crash('killed')
+    this.logDisk.truncateFile(from.name, from.position)
+    this.#launchOutdated()
+    return true
+  }
+
+  #launchOutdated(): void {
+    this.hasBadDisk = true
+    this.isRotten = true
     this.isOutdated = true
     this.#launch(this.#options.founding)
   }
