@@ -36,7 +36,8 @@ const smallLimits = { stateFlushBytes: 8 << 10, stateFlushMs: 3_000 } as const
 const OF_A_BAD_DISK =
   /^error (?:log-failed|log-damaged|replica-silenced|store-stopped .*Raft log|process-failed .*(?:DISK_FAILED|LOG_DAMAGED|JOIN_REFUSED))/
 /** What is said of a machine with an old image of its disks, and by it. */
-const OF_AN_OLD_IMAGE = /^error (?:store-stopped|process-failed) .*heard of a later state/
+const OF_AN_OLD_IMAGE =
+  /^error (?:store-stopped|process-failed) .*(?:heard of a later state|log is older than the state)/
 
 export class SimulatedCluster {
   readonly clock: VirtualClock

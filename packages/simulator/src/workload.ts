@@ -2,13 +2,15 @@ import { Buffer } from 'node:buffer'
 import type { CordilleraError, Key, Random, Version } from '@cordillera/base'
 import type { CordilleraNode } from '@cordillera/node'
 import { keyspacePrefix } from '@cordillera/ranges'
+import type { ScanResult } from '@cordillera/router'
 import type { Operation } from './operation.js'
 import type { SimulatedCluster } from './simulated-cluster.js'
 import type { SimulatedNode } from './simulated-node.js'
 
 /**
- * Clients that put, put on condition, delete and get, one operation at a time each, through the router of whichever node they like, and
- * write down what they saw.
+ * Clients that put, put on condition, delete, get and scan, one operation at a time each, through the router of whichever
+ * node they like, and write down what they saw. A scan is written down as a get of every key: what one at a timestamp of
+ * its own sees of a key was there at some moment of it.
  *
  * A write that failed with OUTCOME_UNKNOWN, or whose gateway died, is of unknown outcome; one that failed otherwise was
  * surely not applied and is left out, so that its value must never be read. A condition that failed names a version: that
@@ -119,16 +121,21 @@ export class Workload {
       return
     }
     const machine = up[random.below(up.length)]!
+    const timeoutMs = 20 + random.below(this.#options.timeoutMsMax)
+    const onEnd = (outcome: string): void => {
+      // A client that does not know what became of its operation goes on as another one.
+      const next = outcome === 'ok' ? client : ++this.#clients
+      this.#think(next)
+    }
+    if (random.below(12) === 0) {
+      this.#scan(client, machine, timeoutMs, onEnd)
+      return
+    }
     const kinds = ['put', 'put', 'put-if', 'put-if', 'delete', 'get', 'get', 'get', 'get', 'get'] as const
     const kind = kinds[random.below(kinds.length)]!
     const isHot = random.below(1_000) < this.#options.hotShare * 1_000
     const key = this.#keys[isHot ? 0 : random.below(this.#keys.length)]!
-    const timeoutMs = 20 + random.below(this.#options.timeoutMsMax)
-    this.#invoke(client, machine, { kind, key, timeoutMs }, (outcome) => {
-      // A client that does not know what became of its operation goes on as another one.
-      const next = outcome === 'ok' ? client : ++this.#clients
-      this.#think(next)
-    })
+    this.#invoke(client, machine, { kind, key, timeoutMs }, onEnd)
   }
 
   #invoke(
@@ -151,23 +158,70 @@ export class Workload {
       condition: kind === 'put-if' ? (this.#lastSeen.get(key) ?? NOTHING) : undefined,
       invokedAt: this.#now(),
     }
+    const end = this.#watched(machine, node, (ended: End | undefined) => {
+      const known = ended ?? { outcome: 'lost', seen: NOTHING }
+      this.#record(client, pending, known)
+      onEnd(known.outcome)
+    })
+    send(node, pending, clock.now() + timeoutMs, end)
+  }
+
+  /** The clients' keys at one snapshot, in one page; the keys of other clients lie between them. */
+  #scan(client: number, machine: SimulatedNode, timeoutMs: number, onEnd: (outcome: string) => void): void {
+    const node = machine.node!
+    const invokedAt = this.#now()
+    const prefix = keyspacePrefix('default')
+    const end = this.#watched(machine, node, (page: ScanResult | CordilleraError | undefined) => {
+      const outcome = page === undefined ? 'lost' : page instanceof Error ? page.code : 'ok'
+      this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1)
+      const returnedAt = this.#now()
+      if (page !== undefined && !(page instanceof Error)) {
+        const values = new Map(page.entries.map(({ key, value }) => [key, Buffer.from(value).toString()]))
+        for (const key of this.#keys) {
+          const value = values.get(prefix + key) ?? null
+          this.history.push({ client, key, kind: 'get', value, expected: undefined, invokedAt, returnedAt })
+        }
+      }
+      this.#cluster.trace.noteText(`${this.#cluster.clock.now()} ${client} scan ${outcome}`)
+      onEnd(outcome)
+    })
+    const plan = {
+      start: prefix,
+      end: `${prefix}\xff`,
+      reverse: false,
+      limit: 1_000,
+      bytesMax: 1 << 20,
+      values: true,
+      at: 0,
+    }
+    node.router.scan(plan, this.#cluster.clock.now() + timeoutMs).then(end, end)
+  }
+
+  /**
+   * What an answer is to be given to, once. The router answers within a moment of the deadline; from a gateway that died
+   * nothing is ever heard, which is `undefined`.
+   */
+  #watched<T>(
+    machine: SimulatedNode,
+    node: CordilleraNode,
+    onEnd: (answer: T | undefined) => void,
+  ): (answer: T | undefined) => void {
+    const { clock } = this.#cluster
     this.#busy++
     let isOver = false
-    const end = (ended: End): void => {
+    const end = (answer: T | undefined): void => {
       if (isOver) return
       isOver = true
       this.#busy--
-      this.#record(client, pending, ended)
-      onEnd(ended.outcome)
+      onEnd(answer)
     }
-    // The router answers within a moment of the deadline; from a gateway that died nothing is ever heard.
     const watch = (): void => {
       if (isOver) return
       if (machine.runs(node)) clock.after(20, watch)
-      else end({ outcome: 'lost', seen: NOTHING })
+      else end(undefined)
     }
     clock.after(20, watch)
-    send(node, pending, clock.now() + timeoutMs, end)
+    return end
   }
 
   #record(client: number, pending: Pending, { outcome, seen }: End): void {
