@@ -31,6 +31,10 @@ for (const profile of new Set(chosen.flatMap((mutant) => mutant.profile ?? [])))
   const clean = simulate(profile, 10)
   if (clean.seed !== undefined) throw new Error(`without a mutant ${profile} fails: ${clean.violation}`)
 }
+for (const test of new Set(chosen.flatMap((mutant) => mutant.test ?? []))) {
+  const failure = runTests(test)
+  if (failure !== undefined) throw new Error(`without a mutant there fail ${failure}`)
+}
 for (const mutant of chosen) {
   const caught = look(mutant)
   if (caught === undefined) survivors++

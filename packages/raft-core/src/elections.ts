@@ -1,4 +1,4 @@
-import { assert, NONE, type ReplicaId, type Term } from '@cordillera/base'
+import { assert, type LogIndex, NONE, type ReplicaId, type Term } from '@cordillera/base'
 import { isVoter, peersOf } from './configuration.js'
 import { ENTRY_HEADER_BYTES, EntryType, sealEntry } from './entry.js'
 import type { GroupState } from './group-state.js'
@@ -33,7 +33,7 @@ export function becomeFollower(state: GroupState, term: Term, leader: ReplicaId)
 /** Begins an election: the rehearsal, or at once the real one when the leader asked for it. */
 export function startElection(state: GroupState, isTransfer: boolean): void {
   assert(state.role.kind !== 'leader', 'a leader does not campaign')
-  if (!isVoter(state.configuration, state.id)) return
+  if (!mayCampaign(state)) return
   state.quiescent = false
   state.restartElectionTimer()
   if (isTransfer) {
@@ -44,6 +44,16 @@ export function startElection(state: GroupState, isTransfer: boolean): void {
   state.role = role
   requestVotes(state, state.term + 1, true, false)
   countVote(state, role, state.id, true)
+}
+
+/**
+ * A replica that has not applied every change of the configuration that it knows to be committed could win among voters who
+ * decide nothing any more (FAILURES #5). It tries again with the next tick.
+ */
+function mayCampaign(state: GroupState): boolean {
+  const { configuration, id, isRestoring, log, appliedIndex, commitIndex } = state
+  if (!isVoter(configuration, id) || isRestoring) return false
+  return appliedIndex === commitIndex || !log.mayChangeBetween(appliedIndex, commitIndex)
 }
 
 function becomeCandidate(state: GroupState, isTransfer: boolean): void {
@@ -66,6 +76,7 @@ function requestVotes(state: GroupState, term: Term, pre: boolean, transfer: boo
       lastIndex,
       lastTerm,
       transfer,
+      ...committedOf(state),
     }
     if (pre) state.send(request)
     else state.sendAfterSync(request)
@@ -79,6 +90,7 @@ function becomeLeader(state: GroupState): void {
     kind: 'leader',
     peers: peersOf(state.configuration, id).map((peer) => new PeerProgress(peer, termStartIndex)),
     termStartIndex,
+    lastChangeIndex: termStartIndex,
     reads: new ReadQueue((voter) => (voter === id ? leader.reads.round : (peerOf(leader, voter)?.readRound ?? 0))),
     matchOf: (voter) => (voter === id ? log.durableIndex : (peerOf(leader, voter)?.matchIndex ?? 0)),
     uncommittedBytes: 0,
@@ -109,18 +121,32 @@ export function onVoteRequest(state: GroupState, request: VoteRequest): void {
     return
   }
   if (pre) {
-    state.send({ kind: 'vote-reply', from: state.id, to: from, term, pre, granted: true })
+    state.send(voteReply(state, from, term, pre, true))
     return
   }
   state.vote = from
   state.restartElectionTimer()
-  state.sendAfterSync({ kind: 'vote-reply', from: state.id, to: from, term: state.term, pre, granted: true })
+  state.sendAfterSync(voteReply(state, from, state.term, pre, true))
 }
 
 /** Carries this replica's own term, from which one that was left behind learns it (FAILURES #6). */
 export function refuseVote(state: GroupState, request: VoteRequest): void {
   const { pre, from } = request
-  state.send({ kind: 'vote-reply', from: state.id, to: from, term: state.term, pre, granted: false })
+  state.send(voteReply(state, from, state.term, pre, false))
+}
+
+function voteReply(state: GroupState, to: ReplicaId, term: Term, pre: boolean, granted: boolean): VoteReply {
+  return { kind: 'vote-reply', from: state.id, to, term, pre, granted, ...committedOf(state) }
+}
+
+function committedOf({ log, commitIndex }: GroupState): { commitIndex: LogIndex; commitTerm: Term } {
+  return { commitIndex, commitTerm: log.termAt(commitIndex)! }
+}
+
+/** Who has the last of what another knows to be committed has all of it (log matching), whatever term that one is in. */
+export function learnCommit(state: GroupState, { commitIndex, commitTerm }: VoteRequest | VoteReply): void {
+  if (state.role.kind === 'leader' || commitIndex <= state.commitIndex) return
+  if (state.log.termAt(commitIndex) === commitTerm) state.commitIndex = commitIndex
 }
 
 export function onVoteReply(state: GroupState, reply: VoteReply): void {

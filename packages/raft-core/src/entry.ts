@@ -17,9 +17,17 @@ import { asBuffer, assert, CordilleraError, type LogIndex, type Term } from '@co
  */
 export const ENTRY_HEADER_BYTES = 18
 
-/** What an entry's payload is. `empty` is the entry by which a new leader commits its predecessors' (thesis 3.6.2). */
-export const EntryType = { command: 0, empty: 1, configuration: 2 } as const
+/**
+ * What an entry is. `empty`, without a payload: by which a new leader commits its predecessors' (thesis 3.6.2). `change`:
+ * changes the configuration, the payload is the host's. `leave`, without a payload: ends a joint configuration.
+ */
+export const EntryType = { command: 0, empty: 1, change: 2, leave: 3 } as const
 export type EntryType = (typeof EntryType)[keyof typeof EntryType]
+
+/** Whether applying the entry may change the configuration. */
+export function isChange(type: EntryType): boolean {
+  return type >= EntryType.change
+}
 
 export interface Entry {
   readonly term: Term
@@ -58,7 +66,7 @@ export function decodeEntry(bytes: Uint8Array, offset = 0): Entry {
     throw new CordilleraError('CORRUPT', { detail: 'an entry is cut off' })
   const end = offset + ENTRY_HEADER_BYTES + buffer.readUInt32LE(offset)
   const type = buffer[offset + 4]!
-  if (end > buffer.length || type > 2 || buffer[offset + 5] !== 0) {
+  if (end > buffer.length || type > EntryType.leave || buffer[offset + 5] !== 0) {
     throw new CordilleraError('CORRUPT', { detail: 'bytes are not an entry' })
   }
   return {

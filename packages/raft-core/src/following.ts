@@ -94,7 +94,7 @@ function firstMissing(state: GroupState, prevIndex: LogIndex, entries: readonly 
 }
 
 /** Acknowledges; of several acknowledgements that wait for the same sync, the highest says it all. */
-function acceptAfterSync(state: GroupState, to: ReplicaId, index: LogIndex): void {
+export function acceptAfterSync(state: GroupState, to: ReplicaId, index: LogIndex): void {
   const waiting = state.outbox.messagesAfterSync
   const last = waiting[waiting.length - 1]
   if (last?.kind === 'append-reply' && last.to === to && last.term === state.term) {

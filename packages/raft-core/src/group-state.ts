@@ -16,7 +16,8 @@ export class GroupState {
   readonly options: RaftOptions
   readonly id: ReplicaId
   readonly log: UnstableLog
-  readonly configuration: Configuration
+  /** As of the applied index: entries change it when they are applied, not before. */
+  configuration: Configuration
   role: Role = { kind: 'follower', leader: NONE }
   term: Term
   vote: ReplicaId
@@ -32,6 +33,8 @@ export class GroupState {
   /** When, on that count, a replica that does not lead campaigns; random, drawn anew with every start of the count. */
   electionDueTicks = 0
   quiescent = false
+  /** A snapshot is being installed: nothing is delivered, and no election begun. */
+  isRestoring = false
 
   /** Ids of reads, never used twice by this object. */
   nextReadId = 1
@@ -83,6 +86,8 @@ export class Outbox {
   messagesAfterSync: Message[] = noMessages
   reads: ConfirmedRead[] = noReads
   readsDropped: number[] = noReadIds
+  /** Peers that want a snapshot. */
+  snapshots: ReplicaId[] = noReplicas
   /** Wanted by this ready; only one load is under way at a time. */
   load: Ready['load']
   /** The peer that the wanted load is for, and the one that had the last; 0 for the replica itself, which goes first. */
@@ -117,3 +122,4 @@ export function pushed<T>(list: T[], item: T): T[] {
 export const noMessages: Message[] = []
 export const noReads: ConfirmedRead[] = []
 export const noReadIds: number[] = []
+export const noReplicas: ReplicaId[] = []

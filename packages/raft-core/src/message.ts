@@ -13,8 +13,17 @@ interface Addressed {
   readonly term: Term
 }
 
+/**
+ * What the sender knows to be committed, for a receiver that has the same entry: the one may be needed for an election by a
+ * configuration that the other knows to have been left (as raft-rs does it).
+ */
+interface Committed {
+  readonly commitIndex: LogIndex
+  readonly commitTerm: Term
+}
+
 /** RequestVote (Raft paper, figure 2), and its rehearsal. */
-export interface VoteRequest extends Addressed {
+export interface VoteRequest extends Addressed, Committed {
   readonly kind: 'vote-request'
   readonly pre: boolean
   readonly lastIndex: LogIndex
@@ -23,7 +32,7 @@ export interface VoteRequest extends Addressed {
   readonly transfer: boolean
 }
 
-export interface VoteReply extends Addressed {
+export interface VoteReply extends Addressed, Committed {
   readonly kind: 'vote-reply'
   readonly pre: boolean
   readonly granted: boolean
@@ -70,4 +79,17 @@ export interface TimeoutNow extends Addressed {
   readonly kind: 'timeout-now'
 }
 
-export type Message = VoteRequest | VoteReply | AppendRequest | AppendReply | Heartbeat | HeartbeatReply | TimeoutNow
+/** From a replica that holds nothing of the group yet, to whoever seems to lead it; `term` is that one's. */
+export interface SnapshotRequest extends Addressed {
+  readonly kind: 'snapshot-request'
+}
+
+export type Message =
+  | VoteRequest
+  | VoteReply
+  | AppendRequest
+  | AppendReply
+  | Heartbeat
+  | HeartbeatReply
+  | TimeoutNow
+  | SnapshotRequest

@@ -7,10 +7,10 @@ import { Inflights } from './inflights.js'
  * - `probe`: where the logs meet is not known, or messages may have been lost: one append at a time, and none while
  *   `paused`; an answer, or the answer to a heartbeat, lifts the pause.
  * - `replicate`: the logs meet at `matchIndex`; appends are sent ahead optimistically, within the window.
+ * - `snapshot`: the log no longer keeps what the peer needs, or the peer has nothing at all. No append is sent until it has
+ *   installed a snapshot, or that has failed.
  *
  * `0 <= matchIndex < nextIndex <= lastIndex + 1`. `matchIndex` never falls: the peer said that it is durable there.
- * A third state, for a snapshot under way, has its place here; until then a peer that needs what the log no longer
- * keeps stays in `probe` with `needsSnapshot`, and only heartbeats reach it.
  */
 export class PeerProgress {
   readonly id: ReplicaId
@@ -23,7 +23,6 @@ export class PeerProgress {
   prodded = false
   /** Heard from since the last check of the quorum (thesis 6.2). */
   recentlyActive = false
-  needsSnapshot = false
   /** The newest round of reads that the peer confirmed; 0 again when it may be out of reach. */
   readRound = 0
   /** The newest round of reads that was meant for this peer before all others. */
@@ -58,7 +57,7 @@ export class PeerProgress {
       this.becomeProbe()
       return true
     }
-    if (rejectedIndex !== this.nextIndex - 1) return false
+    if (this.state === 'snapshot' || rejectedIndex !== this.nextIndex - 1) return false
     this.nextIndex = Math.max(Math.min(rejectedIndex, hintIndex + 1), this.matchIndex + 1)
     this.paused = false
     return true
@@ -71,24 +70,28 @@ export class PeerProgress {
     this.inflights.clear()
   }
 
+  becomeSnapshot(): void {
+    this.state = 'snapshot'
+    this.nextIndex = this.matchIndex + 1
+    this.paused = false
+    this.inflights.clear()
+  }
+
   becomeReplicate(): void {
     this.state = 'replicate'
     this.nextIndex = this.matchIndex + 1
     this.paused = false
-    this.needsSnapshot = false
     this.inflights.clear()
   }
 }
 
-export type ProgressState = 'probe' | 'replicate'
+export type ProgressState = 'probe' | 'replicate' | 'snapshot'
 
 /** A peer's progress as a host may see it. */
 export interface ProgressView {
   readonly matchIndex: LogIndex
   readonly nextIndex: LogIndex
   readonly state: ProgressState
-  /** The peer needs entries that the log no longer keeps: it cannot catch up from the log. */
-  readonly needsSnapshot: boolean
   /** It has answered since the quorum was last checked, at most an election timeout ago; of a resting group, before. */
   readonly recentlyActive: boolean
 }

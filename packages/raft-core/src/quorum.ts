@@ -9,11 +9,14 @@ import type { Configuration } from './configuration.js'
  * without any voter decides nothing: it commits nothing and elects nobody.
  */
 
+/** The two halves; the second is empty outside of a joint configuration. */
+type Voters = Pick<Configuration, 'voters' | 'outgoing'>
+
 /**
  * The highest index that a quorum has reached, given the index that each voter has reached. Also counts rounds of
  * reads, which are monotonic in the same way.
  */
-export function committedIndex(configuration: Configuration, matchOf: (voter: ReplicaId) => LogIndex): LogIndex {
+export function committedIndex(configuration: Voters, matchOf: (voter: ReplicaId) => LogIndex): LogIndex {
   const { voters, outgoing } = configuration
   if (voters.length === 0) return outgoing.length === 0 ? 0 : majorityIndex(outgoing, matchOf)
   const incoming = majorityIndex(voters, matchOf)
@@ -23,7 +26,7 @@ export function committedIndex(configuration: Configuration, matchOf: (voter: Re
 export type VoteResult = 'won' | 'lost' | 'pending'
 
 /** The state of an election. `lost`: the voters who have not answered yet cannot turn it any more. */
-export function voteResult(configuration: Configuration, votes: ReadonlyMap<ReplicaId, boolean>): VoteResult {
+export function voteResult(configuration: Voters, votes: ReadonlyMap<ReplicaId, boolean>): VoteResult {
   const { voters, outgoing } = configuration
   if (voters.length === 0 && outgoing.length === 0) return 'lost'
   const incoming = majorityVote(voters, votes)
@@ -33,7 +36,7 @@ export function voteResult(configuration: Configuration, votes: ReadonlyMap<Repl
 }
 
 /** Whether those for whom `holds` is true are a quorum. */
-export function isQuorum(configuration: Configuration, holds: (voter: ReplicaId) => boolean): boolean {
+export function isQuorum(configuration: Voters, holds: (voter: ReplicaId) => boolean): boolean {
   const { voters, outgoing } = configuration
   if (voters.length === 0 && outgoing.length === 0) return false
   return isMajority(voters, holds) && isMajority(outgoing, holds)

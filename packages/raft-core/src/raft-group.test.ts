@@ -7,7 +7,7 @@ import { MemoryLog } from './testing/memory-log.js'
 import { VirtualCluster } from './testing/virtual-cluster.js'
 
 function leaderOf(voters: readonly number[], limits = {}): VirtualCluster {
-  const cluster = new VirtualCluster({ configuration: { voters, outgoing: [] }, limits })
+  const cluster = new VirtualCluster({ configuration: { voters, outgoing: [], learners: [] }, limits })
   cluster.step(cluster.replica(1), ({ group }) => group.campaign())
   cluster.settle()
   return cluster
@@ -18,7 +18,7 @@ function follower(): RaftGroup {
   const group = new RaftGroup({
     ...defaultRaftLimits,
     replicaId: 1,
-    configuration: { voters: [1, 2, 3], outgoing: [] },
+    configuration: { voters: [1, 2, 3], outgoing: [], learners: [] },
     log: new MemoryLog(),
     hardState: { term: 0, vote: 0, commitIndex: 0 },
     appliedIndex: 0,
@@ -32,7 +32,7 @@ describe('RaftGroup', () => {
   it('draws election timeouts uniformly from n to 2n - 1 ticks', () => {
     const timeouts = new Map<number, number>()
     const cluster = new VirtualCluster({
-      configuration: { voters: [1, 2], outgoing: [] },
+      configuration: { voters: [1, 2], outgoing: [], learners: [] },
       random: new SeededRandom(5),
       limits: { electionTimeoutTicks: 5, heartbeatIntervalTicks: 1 },
     })
@@ -53,7 +53,7 @@ describe('RaftGroup', () => {
   it('refuses proposals from the first answer of the one it hands over to, until that one cannot be reached', () => {
     const cluster = leaderOf([1, 2, 3])
     const { group } = cluster.replica(1)
-    const propose = (): string => group.propose(EntryType.command, Buffer.alloc(ENTRY_HEADER_BYTES)).kind
+    const propose = (): string => group.propose(Buffer.alloc(ENTRY_HEADER_BYTES)).kind
     expect(group.transferLeadership(2)).toBe('started')
     expect(propose()).toBe('proposed')
     const { term, lastIndex: index } = group
@@ -146,7 +146,7 @@ describe('RaftGroup', () => {
     const group = new RaftGroup({
       ...defaultRaftLimits,
       replicaId: 1,
-      configuration: { voters: [1, 2, 3], outgoing: [] },
+      configuration: { voters: [1, 2, 3], outgoing: [], learners: [] },
       log,
       hardState: log.hardState,
       appliedIndex: 0,

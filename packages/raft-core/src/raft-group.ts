@@ -1,8 +1,10 @@
 import { assert, assertNever, type LogIndex, NONE, type ReplicaId, type Term } from '@cordillera/base'
-import { type Configuration, isJoint, isVoter } from './configuration.js'
+import { type ChangeRefusal, leaveWhenJoint, onConfiguration, refusalOf } from './changes.js'
+import { type ChangeStep, type Configuration, isJoint, isVoter } from './configuration.js'
 import {
   becomeFollower,
   isLeaderSticky,
+  learnCommit,
   onSynced,
   onTimeoutNow,
   onVoteReply,
@@ -12,7 +14,7 @@ import {
   tickElection,
   tickLeader,
 } from './elections.js'
-import { type EntryType, sealEntry } from './entry.js'
+import { EntryType, sealEntry } from './entry.js'
 import { onAppendRequest, onHeartbeat, refuseFormerLeader } from './following.js'
 import { GroupState } from './group-state.js'
 import type { Message } from './message.js'
@@ -21,8 +23,9 @@ import type { ProgressView } from './progress.js'
 import { isQuorum } from './quorum.js'
 import { tryAskRead } from './reads.js'
 import type { Ready, RoleView } from './ready.js'
-import { onAppendReply, onHeartbeatReply, sendHeartbeats } from './replication.js'
-import { peerOf } from './role.js'
+import { onAppendReply, onHeartbeatReply, onSnapshotRequest, sendHeartbeats } from './replication.js'
+import { cancelRestore, finishRestore, type Snapshot, tryBeginRestore } from './restoring.js'
+import { type Leader, peerOf } from './role.js'
 import { hasReady, takeReady } from './take-ready.js'
 
 /**
@@ -45,6 +48,7 @@ export class RaftGroup {
     const state = this.#state
     if (message.to !== state.id) return
     if (state.quiescent && isAwakening(message)) this.wake()
+    if (message.kind === 'vote-request' || message.kind === 'vote-reply') learnCommit(state, message)
     if (message.term > state.term) {
       if (message.kind === 'vote-request' && !message.transfer && isLeaderSticky(state)) return
       if (!isPreVoteOfLaterTerm(message)) {
@@ -84,6 +88,9 @@ export class RaftGroup {
       case 'timeout-now':
         onTimeoutNow(state, message)
         break
+      case 'snapshot-request':
+        if (role.kind === 'leader') onSnapshotRequest(state, role, message)
+        break
       default:
         assertNever(message)
     }
@@ -98,14 +105,34 @@ export class RaftGroup {
   }
 
   /**
-   * Appends to the leader's log. `bytes` has `ENTRY_HEADER_BYTES` of room and then the payload; it is sealed in place
+   * Appends a command to the leader's log. `bytes` has `ENTRY_HEADER_BYTES` of room and then the payload; it is sealed in place
    * and must not change any more, unless the proposal is refused. Proposed is not committed: the entry at that index has
    * taken effect if its term is the one returned when the index is applied, and never will if it is another.
    */
-  propose(type: EntryType, bytes: Uint8Array): ProposeResult {
+  propose(bytes: Uint8Array): ProposeResult {
+    const { role, leader } = this.#state
+    if (role.kind !== 'leader') return { kind: 'refused', reason: 'not-leader', leader }
+    return this.#append(role, EntryType.command, bytes)
+  }
+
+  /**
+   * Proposes a change of the configuration, as an entry of type `change`; `bytes` as in {@link propose}. When the host
+   * applies it, it says so with {@link onConfiguration}. A joint configuration is left by itself.
+   */
+  proposeChange(steps: readonly ChangeStep[], bytes: Uint8Array): ProposeResult<ChangeRefusal> {
     const state = this.#state
-    const { role, log } = state
-    if (role.kind !== 'leader') return { kind: 'refused', reason: 'not-leader', leader: state.leader }
+    const { role, leader } = state
+    if (role.kind !== 'leader') return { kind: 'refused', reason: 'not-leader', leader }
+    const reason = refusalOf(state, role, steps)
+    if (reason !== undefined) return { kind: 'refused', reason, leader }
+    const result = this.#append(role, EntryType.change, bytes)
+    if (result.kind === 'proposed') role.lastChangeIndex = result.index
+    return result
+  }
+
+  #append(role: Leader, type: EntryType, bytes: Uint8Array): ProposeResult {
+    const state = this.#state
+    const { log } = state
     if (role.transfer?.isHeard === true) return { kind: 'refused', reason: 'transferring', leader: state.id }
     const uncommittedBytes = role.uncommittedBytes + bytes.length
     if (uncommittedBytes > state.options.uncommittedBytesMax && role.uncommittedBytes > 0) {
@@ -144,6 +171,46 @@ export class RaftGroup {
     if (state.role.kind !== 'leader') return false
     const counts = term === state.term ? peer : NONE
     return isQuorum(state.configuration, (voter) => voter === state.id || voter === counts)
+  }
+
+  /** Of the entries delivered, one was applied that makes `configuration` the present one. Before `onApplied`. */
+  onConfiguration(configuration: Configuration): void {
+    onConfiguration(this.#state, configuration)
+  }
+
+  /**
+   * The snapshot for a peer that `Ready.snapshots` named was installed, or refused, or did not arrive. The peer is asked where
+   * it is, once it has been heard, and sent another one if that is needed.
+   */
+  onSnapshotEnded(peer: ReplicaId): void {
+    const { role, log } = this.#state
+    const progress = role.kind === 'leader' ? peerOf(role, peer) : undefined
+    if (progress?.state !== 'snapshot') return
+    progress.becomeProbe()
+    // Its refusal says where it is, which may be ahead of what was acknowledged here.
+    progress.nextIndex = log.lastIndex + 1
+    progress.paused = true
+  }
+
+  /**
+   * Whether a snapshot at `index`, of an entry of `term`, which is at hand, is wanted. If so nothing is delivered any more
+   * until the host has installed it ({@link finishRestore}) or not begun to ({@link cancelRestore}). Everything delivered
+   * has been applied. Before the host touches the state, the writes of the next ready must be durable.
+   */
+  tryBeginRestore(index: LogIndex, term: Term): boolean {
+    return tryBeginRestore(this.#state, index, term)
+  }
+
+  cancelRestore(): void {
+    cancelRestore(this.#state)
+  }
+
+  /**
+   * The state is the snapshot's, durably. Returns whether the host's log must begin again behind it, before anything else
+   * is asked of this group.
+   */
+  finishRestore(snapshot: Snapshot): boolean {
+    return finishRestore(this.#state, snapshot)
   }
 
   /**
@@ -218,6 +285,8 @@ export class RaftGroup {
     assert(index <= state.deliveredIndex, 'only what was delivered is applied')
     if (index > state.appliedIndex) state.appliedIndex = index
     if (index === state.deliveredIndex) state.applyingBytes = 0
+    state.log.onApplied(index)
+    if (state.role.kind === 'leader') leaveWhenJoint(state, state.role)
   }
 
   /** What the last `Ready.load` named is in memory, at least until the next ready is taken. */
@@ -307,17 +376,17 @@ export class RaftGroup {
     const { role } = this.#state
     const progress = role.kind === 'leader' ? peerOf(role, peer) : undefined
     if (progress === undefined) return undefined
-    const { matchIndex, nextIndex, state, needsSnapshot, recentlyActive } = progress
-    return { matchIndex, nextIndex, state, needsSnapshot, recentlyActive }
+    const { matchIndex, nextIndex, state, recentlyActive } = progress
+    return { matchIndex, nextIndex, state, recentlyActive }
   }
 }
 
 /** `leader`: who to ask instead, as far as is known; 0 for unknown. A refused proposal has no effect, ever. */
-export type ProposeResult =
+export type ProposeResult<Reason = never> =
   | { readonly kind: 'proposed'; readonly index: LogIndex; readonly term: Term }
   | {
       readonly kind: 'refused'
-      readonly reason: 'not-leader' | 'overloaded' | 'transferring'
+      readonly reason: 'not-leader' | 'overloaded' | 'transferring' | Reason
       readonly leader: ReplicaId
     }
 

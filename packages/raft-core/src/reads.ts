@@ -81,7 +81,7 @@ export function dropReads(state: GroupState, leader: Leader): void {
   giveUp(state, leader.reads.asked)
 }
 
-function releaseConfirmedReads(state: GroupState, leader: Leader): void {
+export function releaseConfirmedReads(state: GroupState, leader: Leader): void {
   const { reads } = leader
   if (reads.rounds.length === 0) return
   const confirmed = committedIndex(state.configuration, reads.roundOf)

@@ -42,6 +42,11 @@ export interface Ready {
   readonly readsDropped: readonly number[]
   /** Entries that are wanted in memory: for a peer behind the cache, or to be applied after a restart. */
   readonly load: { readonly from: LogIndex; readonly to: LogIndex; readonly bytesMax: number } | undefined
+  /**
+   * Peers that the log cannot serve: to each the host sends a snapshot, and says `onSnapshotEnded`. Nobody is named again
+   * before.
+   */
+  readonly snapshots: readonly ReplicaId[]
   /** Set when term, role or known leader changed since the last ready. */
   readonly roleChange: RoleView | undefined
 }

@@ -1,8 +1,8 @@
 import { assert, type LogIndex, NONE } from '@cordillera/base'
-import { isJoint } from './configuration.js'
+import { isJoint, isVoter } from './configuration.js'
 import type { Entry } from './entry.js'
-import type { GroupState } from './group-state.js'
-import type { AppendReply, HeartbeatReply } from './message.js'
+import { type GroupState, pushed } from './group-state.js'
+import type { AppendReply, HeartbeatReply, SnapshotRequest } from './message.js'
 import type { PeerProgress } from './progress.js'
 import { committedIndex } from './quorum.js'
 import { onReadRoundConfirmed, readRoundUnderWay } from './reads.js'
@@ -34,6 +34,7 @@ interface SharedBatch {
 /** Returns whether another message may follow at once. */
 function trySendAppend(state: GroupState, peer: PeerProgress, batch: SharedBatch): boolean {
   const { inflightMessagesMax, inflightBytesMax } = state.options
+  if (peer.state === 'snapshot') return false
   const isProbe = peer.state === 'probe'
   if (isProbe && peer.paused) return false
   const from = peer.nextIndex
@@ -43,13 +44,9 @@ function trySendAppend(state: GroupState, peer: PeerProgress, batch: SharedBatch
   const prevIndex = from - 1
   const prevTerm = state.log.termAt(prevIndex)
   if (prevTerm === undefined) {
-    // The log no longer reaches back that far. Heartbeats go on; a snapshot would begin here.
-    if (!isProbe) peer.becomeProbe()
-    peer.paused = true
-    peer.needsSnapshot = true
+    wantSnapshot(state, peer)
     return false
   }
-  peer.needsSnapshot = false
   if (mayCarry && !readBatch(state, peer, batch, from)) return false
   const entries = mayCarry ? batch.entries : noEntries
   peer.prodded = false
@@ -108,10 +105,29 @@ export function onAppendReply(state: GroupState, leader: Leader, reply: AppendRe
     return
   }
   assert(reply.index <= state.log.lastIndex, 'a follower acknowledges what the leader of its term has')
+  if (peer.state === 'snapshot' && (reply.index <= peer.matchIndex || state.log.termAt(reply.index) === undefined)) {
+    // Said before it had the snapshot, or of one that the log has left behind meanwhile.
+    return
+  }
   const isNews = peer.onAccepted(reply.index)
   if (peer.nextIndex <= state.log.lastIndex) leader.replicationDue = true
   if (isNews) advanceCommit(state, leader)
   if (isNews || isFirst) continueTransfer(state, leader, peer)
+}
+
+/** The log cannot serve this peer, as far as is known; only heartbeats reach it until it has a snapshot. */
+export function wantSnapshot(state: GroupState, peer: PeerProgress): void {
+  if (peer.state === 'snapshot') return
+  peer.becomeSnapshot()
+  state.outbox.snapshots = pushed(state.outbox.snapshots, peer.id)
+}
+
+/** A peer that holds nothing of the group wants a snapshot. Late ones, of a peer that has something, do nothing. */
+export function onSnapshotRequest(state: GroupState, leader: Leader, request: SnapshotRequest): void {
+  const peer = peerOf(leader, request.from)
+  if (peer === undefined) return
+  peer.recentlyActive = true
+  if (peer.matchIndex === 0) wantSnapshot(state, peer)
 }
 
 export function onHeartbeatReply(state: GroupState, leader: Leader, reply: HeartbeatReply): void {
@@ -158,7 +174,7 @@ export function sendReadRound(state: GroupState, leader: Leader): void {
     let best: PeerProgress | undefined
     for (let i = 0; i < peers.length; i++) {
       const peer = peers[(Math.max(behind, 0) + i) % peers.length]!
-      if (peer.askedRound === readRound) continue
+      if (peer.askedRound === readRound || !isVoter(state.configuration, peer.id)) continue
       if (best === undefined || peer.readRound > best.readRound) best = peer
     }
     if (best === undefined) return
@@ -180,7 +196,6 @@ function sendHeartbeat(state: GroupState, peer: PeerProgress, readRound: number,
   })
 }
 
-/** Tells the next leader to campaign once it has the whole log (thesis 3.10). */
 /** True for the first answer of the one that takes over. */
 function hear({ transfer }: Leader, { id }: PeerProgress): boolean {
   if (transfer?.to !== id || transfer.isHeard) return false
@@ -188,6 +203,7 @@ function hear({ transfer }: Leader, { id }: PeerProgress): boolean {
   return true
 }
 
+/** Tells the next leader to campaign once it has the whole log (thesis 3.10). */
 function continueTransfer(state: GroupState, leader: Leader, peer: PeerProgress): void {
   if (leader.transfer?.to !== peer.id || peer.matchIndex < state.log.lastIndex) return
   state.send({ kind: 'timeout-now', from: state.id, to: peer.id, term: state.term })

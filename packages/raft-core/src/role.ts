@@ -27,9 +27,14 @@ export interface Candidate {
 
 export interface Leader {
   readonly kind: 'leader'
-  readonly peers: readonly PeerProgress[]
+  peers: readonly PeerProgress[]
   /** The empty entry by which this term begins; nothing is committed by counting before it is (paper, 5.4.2). */
   readonly termStartIndex: LogIndex
+  /**
+   * The last entry that may change the configuration; at first the start of the term, because of what came before it the
+   * leader knows no better. No other change is proposed before it has applied here.
+   */
+  lastChangeIndex: LogIndex
   readonly reads: ReadQueue
   /** What a voter is known to be durable up to; for the quorum arithmetic. */
   readonly matchOf: (voter: ReplicaId) => LogIndex

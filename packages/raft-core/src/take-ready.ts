@@ -1,6 +1,6 @@
 import { assert, type LogIndex, NONE } from '@cordillera/base'
 import type { Entry } from './entry.js'
-import { type GroupState, noMessages, noReadIds, noReads } from './group-state.js'
+import { type GroupState, noMessages, noReadIds, noReads, noReplicas } from './group-state.js'
 import type { Message } from './message.js'
 import { hasReadRoundToStart, startReadRound } from './reads.js'
 import type { HardState, Ready, RoleView } from './ready.js'
@@ -16,7 +16,7 @@ export function hasReady(state: GroupState): boolean {
   const { outbox, role, log } = state
   if (log.hasPending || isHardStateDue(state)) return true
   if (outbox.messages.length > 0 || outbox.messagesAfterSync.length > 0) return true
-  if (outbox.reads.length > 0 || outbox.readsDropped.length > 0) return true
+  if (outbox.reads.length > 0 || outbox.readsDropped.length > 0 || outbox.snapshots.length > 0) return true
   if (role.kind === 'leader') {
     if (role.replicationDue || role.heartbeatDue || role.readRoundDue || hasReadRoundToStart(state, role)) return true
   }
@@ -52,6 +52,7 @@ export function takeReady(state: GroupState): Ready {
     reads: outbox.reads,
     readsDropped: outbox.readsDropped,
     load: takeLoad(state),
+    snapshots: outbox.snapshots,
     roleChange: takeRoleChange(state),
   }
   if (mustSync) log.claim(ready.syncToken)
@@ -60,6 +61,7 @@ export function takeReady(state: GroupState): Ready {
   outbox.messagesAfterSync = noMessages
   outbox.reads = noReads
   outbox.readsDropped = noReadIds
+  outbox.snapshots = noReplicas
   return ready
 }
 
@@ -95,7 +97,8 @@ function isDeliveryDue(state: GroupState): boolean {
   return (
     state.deliveredIndex < deliverableIndex(state) &&
     state.applyingBytes < state.options.committedBytesMax &&
-    !state.outbox.applyWaitsForLoad
+    !state.outbox.applyWaitsForLoad &&
+    !state.isRestoring
   )
 }
 

@@ -1,5 +1,5 @@
 import { assert, type LogIndex, type Term } from '@cordillera/base'
-import type { Entry } from './entry.js'
+import { type Entry, isChange } from './entry.js'
 import type { LogReader } from './log-reader.js'
 
 /**
@@ -15,6 +15,10 @@ export class UnstableLog {
   #pending: Entry[] = NO_PENDING
   #pendingFrom: LogIndex = Number.MAX_SAFE_INTEGER
   #claims: Claim[] = NO_CLAIMS
+  /** Where changes of the configuration are, ascending, above {@link #unknownTo}. */
+  #changes: LogIndex[] = NO_CHANGES
+  /** Of entries up to here nobody has looked whether they are changes. */
+  readonly #unknownTo: LogIndex
   lastIndex: LogIndex
   lastTerm: Term
   /** Everything up to here is on this replica's disk, as it is in this log. */
@@ -25,6 +29,7 @@ export class UnstableLog {
     this.lastIndex = reader.lastIndex
     this.lastTerm = reader.termAt(reader.lastIndex) ?? 0
     this.durableIndex = reader.lastIndex
+    this.#unknownTo = reader.lastIndex
   }
 
   get compactedIndex(): LogIndex {
@@ -87,6 +92,27 @@ export class UnstableLog {
     return at
   }
 
+  /** Whether there is, or may be, a change of the configuration above `from`, up to `to`. */
+  mayChangeBetween(from: LogIndex, to: LogIndex): boolean {
+    return from < Math.min(to, this.#unknownTo) || this.#changes.some((index) => index > from && index <= to)
+  }
+
+  /** Nothing up to `index` will be asked of {@link mayChangeBetween} any more. */
+  onApplied(index: LogIndex): void {
+    while (this.#changes.length > 0 && this.#changes[0]! <= index) this.#changes.shift()
+  }
+
+  /** A snapshot at `index` takes the place of everything; the host's log does the same before it is read again. */
+  restart(index: LogIndex, term: Term): void {
+    if (index < this.lastIndex) this.#truncateFrom(index + 1)
+    this.#pending = NO_PENDING
+    this.#pendingFrom = Number.MAX_SAFE_INTEGER
+    this.#changes = NO_CHANGES
+    this.lastIndex = index
+    this.lastTerm = term
+    this.durableIndex = index
+  }
+
   /** The end of what the host was given; loads reach up to here. */
   get handedIndex(): LogIndex {
     return Math.min(this.lastIndex, this.#pendingFrom - 1)
@@ -125,6 +151,7 @@ export class UnstableLog {
     }
     this.lastIndex = entry.index
     this.lastTerm = entry.term
+    if (isChange(entry.type)) this.#changes = [...this.#changes, entry.index]
   }
 
   #truncateFrom(from: LogIndex): void {
@@ -136,6 +163,7 @@ export class UnstableLog {
     }
     for (const claim of this.#claims) if (claim.lastIndex >= from) claim.lastIndex = from - 1
     if (this.durableIndex >= from) this.durableIndex = from - 1
+    while (this.#changes.length > 0 && this.#changes.at(-1)! >= from) this.#changes.pop()
   }
 }
 
@@ -144,6 +172,7 @@ interface Claim {
   lastIndex: LogIndex
 }
 
-/** Shared and never written: the first entry and the first claim make arrays of their own. */
+/** Shared and never written: the first of each makes an array of its own. */
 const NO_PENDING: Entry[] = []
 const NO_CLAIMS: Claim[] = []
+const NO_CHANGES: LogIndex[] = []

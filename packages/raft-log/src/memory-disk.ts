@@ -50,6 +50,13 @@ interface PendingFault {
   times: number
 }
 
+/** A place in a file; the same name and position in a file that was begun more often is another one. */
+export interface WrittenAt {
+  readonly name: string
+  readonly begun: number
+  readonly position: number
+}
+
 /**
  * A disk in memory that loses power: the reference implementation of `Disk` for tests and the simulator.
  *
@@ -70,7 +77,9 @@ export class MemoryDisk implements Disk {
   #stalled: (() => void)[] | undefined
   readonly #writesUnderWay = new Set<WriteUnderWay>()
   #life = 0
-  #lastWritten: { readonly name: string; readonly position: number } | undefined
+  #lastWritten: WrittenAt | undefined
+  /** How often each file was begun anew: written at 0. A segment that is recycled is. */
+  readonly #begun = new Map<string, number>()
   capacityBytes: number
   /** How often each operation was called. */
   readonly counts: Record<DiskOperation, number> = {
@@ -166,7 +175,7 @@ export class MemoryDisk implements Disk {
   }
 
   /** Where the last {@link DiskFile.writeThrough} was begun. */
-  get lastWrittenThrough(): { readonly name: string; readonly position: number } | undefined {
+  get lastWrittenThrough(): WrittenAt | undefined {
     return this.#lastWritten
   }
 
@@ -237,6 +246,7 @@ export class MemoryDisk implements Disk {
       isClosed ? Promise.reject(diskError('EBADF', `${name} is closed`)) : this.#run(operation, name, bytes, action)
     const write = (chunks: readonly Uint8Array[], position: number): Promise<void> => {
       const bytes = Buffer.concat(chunks)
+      if (position === 0) this.#begun.set(name, (this.#begun.get(name) ?? 0) + 1)
       const underWay = { file, bytes, position }
       if (!isClosed) this.#writesUnderWay.add(underWay)
       return run('write', bytes.length, () => {
@@ -259,7 +269,7 @@ export class MemoryDisk implements Disk {
       read: (target, position) => run('read', target.length, () => file.read(target, position)),
       write,
       writeThrough: async (chunks, position) => {
-        this.#lastWritten = { name, position }
+        this.#lastWritten = { name, begun: this.#begun.get(name) ?? 0, position }
         const byteLength = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
         await write(chunks, position)
         await sync(position, position + byteLength)

@@ -13,7 +13,7 @@ function setUp(entryBytesMax = 1 << 20) {
   const clock = new ManualClock()
   const core = { role: 'leader', term: 5, refusal: undefined as string | undefined, proposed: [] as number[][] }
   const ages: number[] = []
-  const propose = (_type: number, bytes: Uint8Array): object => {
+  const propose = (bytes: Uint8Array): object => {
     if (core.refusal !== undefined) return { kind: 'refused', reason: core.refusal, leader: 0 }
     const memory = new OperationMemory()
     const payload = bytes.subarray(ENTRY_HEADER_BYTES)

@@ -1,5 +1,5 @@
 import type { Clock, Term, Version } from '@cordillera/base'
-import { ENTRY_HEADER_BYTES, EntryType, type RaftGroup } from '@cordillera/raft-core'
+import { ENTRY_HEADER_BYTES, type RaftGroup } from '@cordillera/raft-core'
 import { joinBlocks } from '@cordillera/ranges'
 import type { RefusedReply } from '@cordillera/wire'
 import type { PendingBlock, Proposals } from './proposals.js'
@@ -91,7 +91,7 @@ export class LeaderWrites implements TimestampWaiter {
       { timestamp: first, ageMs: this.#ageMs() },
       blocks.map((waiting) => waiting.block),
     )
-    const result = core.propose(EntryType.command, bytes)
+    const result = core.propose(bytes)
     if (result.kind === 'proposed') {
       order.onProposed(first, first + count - 1)
       proposals.add(result.index, result.term, blocks)

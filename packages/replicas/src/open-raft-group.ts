@@ -32,7 +32,7 @@ export function openRaftGroup(state: ReplicaState, log: GroupLog, random: Random
   assert(log.compactedIndex <= state.appliedIndex, 'the log still holds everything that the state does not')
   return new RaftGroup({
     replicaId,
-    configuration: { voters: descriptor.replicas.map((place) => place.replicaId), outgoing: [] },
+    configuration: { voters: descriptor.replicas.map((place) => place.replicaId), outgoing: [], learners: [] },
     log,
     hardState,
     appliedIndex: state.appliedIndex,

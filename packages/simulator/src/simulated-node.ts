@@ -1,6 +1,6 @@
 import { CordilleraError, type LogFields, type Logger, type Random, SeededRandom } from '@cordillera/base'
 import { CordilleraNode, type FoundingConfig } from '@cordillera/node'
-import { MemoryDisk } from '@cordillera/raft-log'
+import { MemoryDisk, type WrittenAt } from '@cordillera/raft-log'
 import type { Replica, ReplicaObserver, ReplicasLimits } from '@cordillera/replicas'
 import { MemoryEngine } from '@cordillera/state'
 import { MachineClock } from './machine-clock.js'
@@ -36,7 +36,6 @@ export interface SimulatedNodeOptions {
 }
 
 /** Where a log wrote. */
-type WrittenAt = NonNullable<MemoryDisk['lastWrittenThrough']>
 
 /** The disks of a machine, as they were at some time. */
 export interface DiskImage {
@@ -271,7 +270,8 @@ export class SimulatedNode {
    * done, when the log has moved on from that file.
    */
   tryLoseEnd(from: WrittenAt | undefined): boolean {
-    if (from === undefined || this.logDisk.lastWrittenThrough?.name !== from.name) return false
+    const last = this.logDisk.lastWrittenThrough
+    if (from === undefined || last?.name !== from.name || last.begun !== from.begun) return false
     this.crash('killed')
     this.logDisk.truncateFile(from.name, from.position)
     this.#launchOutdated()

@@ -20,14 +20,16 @@ const hashes: Readonly<Record<number, string>> = {
   1: 'ec125d5cdaf592b8552f4c420cdfc606',
   2: '7a93e6e19a63aea641b9160243d223f7',
   3: '6e501db0549b007253e4c4b8b2e9df93',
+  4: '16c57ea061ab020b7e56fd3e5025c2ce',
 }
 
 const to = { from: 1, to: 300, term: 70_000 }
+const committed = { commitIndex: 6, commitTerm: 7 }
 const messages: Message[] = [
-  { kind: 'vote-request', ...to, pre: true, lastIndex: 5, lastTerm: 4, transfer: false },
-  { kind: 'vote-request', ...to, pre: false, lastIndex: 5, lastTerm: 4, transfer: true },
-  { kind: 'vote-reply', ...to, pre: true, granted: false },
-  { kind: 'vote-reply', ...to, pre: false, granted: true },
+  { kind: 'vote-request', ...to, pre: true, lastIndex: 5, lastTerm: 4, ...committed, transfer: false },
+  { kind: 'vote-request', ...to, pre: false, lastIndex: 5, lastTerm: 4, ...committed, transfer: true },
+  { kind: 'vote-reply', ...to, ...committed, pre: true, granted: false },
+  { kind: 'vote-reply', ...to, ...committed, pre: false, granted: true },
   {
     kind: 'append-request',
     ...to,
@@ -40,6 +42,7 @@ const messages: Message[] = [
   { kind: 'heartbeat', ...to, commitIndex: 11, readRound: 12, quiesce: true },
   { kind: 'heartbeat-reply', ...to, readRound: 12 },
   { kind: 'timeout-now', ...to },
+  { kind: 'snapshot-request', ...to },
 ]
 const requests: RangeRequest[] = [
   { kind: 'write', rangeId: 7, count: 2, block: Buffer.from('block') },

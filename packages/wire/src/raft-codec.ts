@@ -44,14 +44,19 @@ export function writeMessage(out: ByteWriter, rangeId: RangeId, message: Message
     case 'vote-request':
       begin(out, RecordKind.voteRequest, rangeId, message)
       out.varint(message.lastIndex).varint(message.lastTerm)
+      out.varint(message.commitIndex).varint(message.commitTerm)
       out.u8((message.pre ? PRE : 0) | (message.transfer ? TRANSFER : 0))
       break
     case 'vote-reply':
       begin(out, RecordKind.voteReply, rangeId, message)
+      out.varint(message.commitIndex).varint(message.commitTerm)
       out.u8((message.pre ? PRE : 0) | (message.granted ? GRANTED : 0))
       break
     case 'timeout-now':
       begin(out, RecordKind.timeoutNow, rangeId, message)
+      break
+    case 'snapshot-request':
+      begin(out, RecordKind.snapshotRequest, rangeId, message)
       break
     default:
       assertNever(message)
@@ -98,16 +103,23 @@ export function readMessage(reader: ByteReader, kind: number): Message | undefin
     case RecordKind.voteRequest: {
       const lastIndex = reader.varint()
       const lastTerm = reader.varint()
+      const commitIndex = reader.varint()
+      const commitTerm = reader.varint()
       const flags = readFlags(reader, PRE | TRANSFER)
-      const pre = (flags & PRE) !== 0
-      return { kind: 'vote-request', from, to, term, pre, lastIndex, lastTerm, transfer: (flags & TRANSFER) !== 0 }
+      const asked = { pre: (flags & PRE) !== 0, transfer: (flags & TRANSFER) !== 0 }
+      return { kind: 'vote-request', from, to, term, lastIndex, lastTerm, commitIndex, commitTerm, ...asked }
     }
     case RecordKind.voteReply: {
+      const commitIndex = reader.varint()
+      const commitTerm = reader.varint()
       const flags = readFlags(reader, PRE | GRANTED)
-      return { kind: 'vote-reply', from, to, term, pre: (flags & PRE) !== 0, granted: (flags & GRANTED) !== 0 }
+      const said = { pre: (flags & PRE) !== 0, granted: (flags & GRANTED) !== 0 }
+      return { kind: 'vote-reply', from, to, term, commitIndex, commitTerm, ...said }
     }
     case RecordKind.timeoutNow:
       return { kind: 'timeout-now', from, to, term }
+    case RecordKind.snapshotRequest:
+      return { kind: 'snapshot-request', from, to, term }
     default:
       return undefined
   }

@@ -39,7 +39,7 @@ export function readFrame(frame: Uint8Array, sink: RecordSink): void {
   if (!sink.isDeaf) sink.onDurable(durableBatchOf(frame))
   while (reader.remaining > 0 && !sink.isDeaf) {
     const kind = reader.u8()
-    if (kind >= RecordKind.voteRequest && kind <= RecordKind.timeoutNow) {
+    if (kind >= RecordKind.voteRequest && kind <= RecordKind.snapshotRequest) {
       const rangeId = readId(reader)
       const message = readMessage(reader, kind)
       if (message === undefined) throw malformed('a record of an unknown kind')

@@ -12,7 +12,7 @@
  * Nodes speak to each other only when theirs are equal. Counts up with every change of a layout: a test pins it to a
  * hash of sample encodings.
  */
-export const PROTOCOL_VERSION = 3
+export const PROTOCOL_VERSION = 4
 
 /** The first bytes of every frame belong to the transport, which may keep a checksum of the rest there. */
 export const FRAME_ROOM_BYTES = 4
@@ -37,6 +37,7 @@ export const RecordKind = {
   heartbeat: 20,
   heartbeatReply: 21,
   timeoutNow: 22,
+  snapshotRequest: 23,
   write: 32,
   read: 33,
   scan: 34,

@@ -1,5 +1,4 @@
 import type { LogIndex, ReplicaId, Term } from '@cordillera/base'
-import type { Configuration } from '../configuration.js'
 import { type Entry, entryPayload } from '../entry.js'
 import type { Message } from '../message.js'
 import { isQuorum } from '../quorum.js'
@@ -13,7 +12,6 @@ import type { VirtualReplica } from './virtual-replica.js'
  * broken between two replicas that never met is found as well.
  */
 export class Invariants {
-  readonly #configuration: Configuration
   readonly #leaders = new Map<Term, ReplicaId>()
   /** Every entry ever seen: by `index:term`, its payload and the term before it. */
   readonly #entries = new Map<string, string>()
@@ -21,10 +19,6 @@ export class Invariants {
   readonly #leaderLogs = new Map<Term, Map<LogIndex, Term>>()
   /** Terms and payloads of everything that some replica knew to be committed. */
   readonly #committed: { readonly term: Term; readonly payload: string }[] = []
-
-  constructor(configuration: Configuration) {
-    this.#configuration = configuration
-  }
 
   /** The highest index that any replica has known to be committed. */
   get committedIndex(): LogIndex {
@@ -48,9 +42,9 @@ export class Invariants {
     else if (group.role === 'leader' && ready.entries.length > 0) {
       if (ready.entries[0]!.index <= lastIndexBefore) fail('leader append-only', replica)
     }
-    if (group.role === 'leader') {
-      const leaderLog = this.#leaderLogs.get(group.term)!
-      for (const { index, term } of ready.entries) leaderLog.set(index, term)
+    for (const { index, term } of ready.entries) {
+      // Also of one that has just resigned, by what this ready applied.
+      if (this.#leaders.get(term) === replica.id) this.#leaderLogs.get(term)!.set(index, term)
     }
     for (const entry of ready.committed) {
       if (log.durableTermAt(entry.index) !== entry.term) fail('an entry is durable here before it is applied', replica)
@@ -72,8 +66,12 @@ export class Invariants {
       const entry = log.entryAt(index)
       // Not handed to the host yet: it is looked at with the ready.
       if (entry === undefined) return
-      const isDurable = (id: ReplicaId) => replicas.find((r) => r.id === id)!.log.durableTermAt(index) === entry.term
-      if (!isQuorum(this.#configuration, isDurable)) fail(`entry ${index} is durable on a quorum`, replica)
+      // What was replaced by a snapshot is durable in the state.
+      const isDurable = (id: ReplicaId) => {
+        const holder = replicas.find((r) => r.id === id)!
+        return holder.log.durableTermAt(index) === entry.term || holder.restoredIndex >= index
+      }
+      if (!isQuorum(group.configuration, isDurable)) fail(`entry ${index} is durable on a quorum`, replica)
       this.#committed.push({ term: entry.term, payload: payloadOf(entry) })
     }
   }
@@ -84,7 +82,9 @@ export class Invariants {
     if (message.kind === 'append-reply' && message.accepted) {
       if (hardState.term < message.term) fail('a term is durable before it is acknowledged in', replica)
       if (hardState.term > message.term) return
-      const expected = this.#leaderLogs.get(message.term)?.get(message.index)
+      // What the leader had compacted when it was elected was committed.
+      const expected =
+        this.#leaderLogs.get(message.term)?.get(message.index) ?? this.#committed[message.index - 1]?.term
       if (message.index > 0 && replica.log.durableTermAt(message.index) !== expected) {
         fail(`entry ${message.index} of term ${message.term} is durable before it is acknowledged`, replica)
       }

@@ -97,6 +97,18 @@ export class MemoryLog implements LogReader {
     this.compactedIndex = index
   }
 
+  /** A snapshot has taken the place of everything up to `index`, durably; what was behind it is gone. */
+  restart(index: LogIndex, term: Term): void {
+    this.#entries = []
+    this.#durable = []
+    this.#writes.forEach(({ hardState }, at) => {
+      this.#writes[at] = { entries: [], hardState }
+    })
+    this.compactedIndex = index
+    this.#compactedTerm = term
+    this.#loaded = { from: 0, to: -1 }
+  }
+
   #isInMemory(index: LogIndex): boolean {
     return index > this.evictedIndex || (index >= this.#loaded.from && index <= this.#loaded.to)
   }

@@ -1,11 +1,12 @@
 import { type ReplicaId, SeededRandom } from '@cordillera/base'
+import type { ChangeStep, Configuration } from '../configuration.js'
 import { ENTRY_HEADER_BYTES, type Entry, EntryType, sealEntry } from '../entry.js'
 import type { Message } from '../message.js'
 import type { HardState, Ready } from '../ready.js'
 import { payloadOf } from './invariants.js'
 import { MemoryLog } from './memory-log.js'
 import { VirtualCluster } from './virtual-cluster.js'
-import type { Limits, VirtualReplica } from './virtual-replica.js'
+import type { Limits, VirtualReplica, VirtualSnapshot } from './virtual-replica.js'
 
 /**
  * Runs the commands of a text script against a {@link VirtualCluster} and says what happened, a line an event.
@@ -45,14 +46,14 @@ export class Script {
     this.#logs.set(id, MemoryLog.of(entries, { term, vote: 0, commitIndex }))
   }
 
-  found(voters: readonly ReplicaId[], outgoing: readonly ReplicaId[], limits: Partial<Limits>): void {
+  found(configuration: Configuration, empty: readonly ReplicaId[], limits: Partial<Limits>): void {
     const random = new SeededRandom(1)
-    this.#cluster = new VirtualCluster({ configuration: { voters, outgoing }, random, limits, logs: this.#logs })
+    this.#cluster = new VirtualCluster({ configuration, empty, random, limits, logs: this.#logs })
   }
 
   sayReady(replica: VirtualReplica, ready: Ready): void {
     const parts: string[] = []
-    const { roleChange, entries, hardState, committed, load } = ready
+    const { roleChange, entries, hardState, committed, snapshots, load } = ready
     if (roleChange !== undefined) {
       parts.push(`${roleChange.role} of term ${roleChange.term}, leader ${roleChange.leader || 'unknown'}`)
     }
@@ -61,6 +62,7 @@ export class Script {
     if (committed.length > 0) parts.push(`applies ${entriesText(committed)}`)
     for (const { readId, index } of ready.reads) parts.push(`read ${readId} confirmed at ${index}`)
     for (const readId of ready.readsDropped) parts.push(`read ${readId} dropped`)
+    for (const to of snapshots) parts.push(`sends a snapshot to ${to}`)
     if (load !== undefined) parts.push(`loads ${load.from}..${load.to}`)
     for (const part of parts) this.say(`${replica.id}: ${part}`)
     for (const message of ready.messages) this.say(`  ${messageText(message)}`)
@@ -131,10 +133,10 @@ const commands: Readonly<Record<string, Command>> = {
     script.prepare(ids[0]!, terms, Number(named.term ?? terms.at(-1) ?? 0), Number(named.commit ?? 0))
   },
   cluster: (script, { ids, named }) => {
-    const { outgoing, ...rest } = named
+    const { outgoing, learners, empty, ...rest } = named
     const limits: Partial<Limits> = {}
     for (const [name, value] of Object.entries(rest)) limits[limitNames[name]!] = Number(value)
-    script.found(ids, outgoing === undefined ? [] : outgoing.split(',').map(Number), limits)
+    script.found({ voters: ids, outgoing: idsOf(outgoing), learners: idsOf(learners) }, idsOf(empty), limits)
   },
   status: (script) => {
     for (const replica of script.cluster.replicas) script.say(statusText(replica))
@@ -143,12 +145,12 @@ const commands: Readonly<Record<string, Command>> = {
     for (const peer of script.cluster.replicas) {
       const view = group.progressOf(peer.id)
       if (view === undefined) continue
-      const snapshot = view.needsSnapshot ? ' needs a snapshot' : ''
-      script.say(`${id} of ${peer.id}: ${view.state} match=${view.matchIndex} next=${view.nextIndex}${snapshot}`)
+      script.say(`${id} of ${peer.id}: ${view.state} match=${view.matchIndex} next=${view.nextIndex}`)
     }
   }),
   network: (script) => {
     for (const message of script.cluster.network) script.say(messageText(message))
+    for (const snapshot of script.cluster.snapshots) script.say(snapshotText(snapshot))
   },
   tick: onEach((_script, { group }, { named }) => {
     for (let i = 0; i < Number(named.count ?? 1); i++) group.tick()
@@ -160,6 +162,32 @@ const commands: Readonly<Record<string, Command>> = {
       if (result.kind === 'proposed') script.say(`${replica.id}: ${word} proposed at ${result.index}/${result.term}`)
       else script.say(`${replica.id}: ${word} refused, ${result.reason}, leader ${result.leader || 'unknown'}`)
     }
+  }),
+  change: onOne((script, replica, { words }) => {
+    const steps = words.slice(1).map((word): ChangeStep => {
+      const [kind, id] = word.split(':')
+      return { kind: kind as ChangeStep['kind'], replicaId: Number(id) }
+    })
+    const result = script.cluster.proposeChange(replica, steps)
+    if (result.kind === 'proposed') script.say(`${replica.id}: change proposed at ${result.index}/${result.term}`)
+    else script.say(`${replica.id}: change refused, ${result.reason}, leader ${result.leader || 'unknown'}`)
+  }),
+  configuration: onEach((script, { id, group }) => script.say(`${id}: ${configurationText(group.configuration)}`)),
+  snapshot: (script, { words, named }) => {
+    if (words[0] === 'again') {
+      const [from, to] = words[1]!.split('>').map(Number)
+      const snapshot = script.cluster.replica(from!).snapshotFor(to!, Number(named.at))
+      script.cluster.snapshots.push(snapshot)
+      return
+    }
+    const position = script.cluster.snapshots.findIndex(({ from, to }) => `${from}>${to}` === words.at(-1))
+    if (position < 0) throw new Error('no such snapshot')
+    if (words[0] === 'lost') script.cluster.loseSnapshot(position)
+    else script.cluster.deliverSnapshot(position)
+  },
+  install: onEach((script, replica) => {
+    replica.finishRestore()
+    script.say(`${replica.id}: installed a snapshot at ${replica.restoredIndex}`)
   }),
   read: onEach((script, replica) => {
     const result = script.cluster.read(replica)
@@ -233,7 +261,21 @@ const commands: Readonly<Record<string, Command>> = {
   'peer-unreachable': onOne((_script, { group }, { ids }) => group.onPeerUnreachable(ids[1]!)),
 }
 
+function idsOf(list: string | undefined): ReplicaId[] {
+  return list === undefined ? [] : list.split(',').map(Number)
+}
+
+function configurationText({ voters, outgoing, learners }: Configuration): string {
+  const leaving = outgoing.length > 0 ? `, leaving [${outgoing.join(' ')}]` : ''
+  return `voters [${voters.join(' ')}]${leaving}${learners.length > 0 ? `, learners [${learners.join(' ')}]` : ''}`
+}
+
+function snapshotText({ from, to, applied, configuration }: VirtualSnapshot): string {
+  return `${from}>${to} snapshot at ${applied.length}, ${configurationText(configuration)}`
+}
+
 function statusText(replica: VirtualReplica): string {
+  if (replica.isEmpty) return `${replica.id}: empty`
   const { id, group, log, isUp } = replica
   if (!isUp) return `${id}: down`
   const terms: number[] = []
@@ -263,7 +305,7 @@ function detailText(message: Message): string {
     case 'vote-request':
       return `${message.pre ? ' pre' : ''} last=${message.lastIndex}/${message.lastTerm}${message.transfer ? ' transfer' : ''}`
     case 'vote-reply':
-      return `${message.pre ? ' pre' : ''} ${message.granted ? 'granted' : 'refused'}`
+      return `${message.pre ? ' pre' : ''} ${message.granted ? 'granted' : `refused, knows ${message.commitIndex}/${message.commitTerm}`}`
     case 'append-request':
       return ` after=${message.prevIndex}/${message.prevTerm} commit=${message.commitIndex} ${entriesText(message.entries)}`
     case 'append-reply':
@@ -274,6 +316,7 @@ function detailText(message: Message): string {
     case 'heartbeat-reply':
       return ` round=${message.readRound}`
     case 'timeout-now':
+    case 'snapshot-request':
       return ''
   }
 }

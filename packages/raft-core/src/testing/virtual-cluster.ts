@@ -1,19 +1,21 @@
 import { type LogIndex, type Random, type ReplicaId, SeededRandom } from '@cordillera/base'
-import type { Configuration } from '../configuration.js'
-import { ENTRY_HEADER_BYTES, EntryType } from '../entry.js'
+import type { ChangeRefusal } from '../changes.js'
+import { type ChangeStep, type Configuration, peersOf } from '../configuration.js'
+import { ENTRY_HEADER_BYTES } from '../entry.js'
 import type { Message } from '../message.js'
 import type { ProposeResult } from '../raft-group.js'
 import type { Ready } from '../ready.js'
 import { Invariants } from './invariants.js'
 import { MemoryLog } from './memory-log.js'
-import { type Limits, VirtualReplica } from './virtual-replica.js'
+import { type Limits, VirtualReplica, type VirtualSnapshot } from './virtual-replica.js'
 
 /** A group of replicas and the messages between them. Every step checks the {@link Invariants}. */
 export class VirtualCluster {
   readonly replicas: VirtualReplica[]
-  readonly invariants: Invariants
+  readonly invariants = new Invariants()
   /** Under way, oldest first. */
   network: Message[] = []
+  snapshots: VirtualSnapshot[] = []
   /** Links, `from>to`, on which messages are lost as they are sent. */
   readonly cutLinks = new Set<string>()
   /** Reads asked and not answered: what was known to be committed when each was asked. */
@@ -27,17 +29,18 @@ export class VirtualCluster {
     readonly random?: Random
     readonly limits?: Partial<Limits>
     readonly logs?: ReadonlyMap<ReplicaId, MemoryLog>
+    /** Replicas that hold nothing yet. */
+    readonly empty?: readonly ReplicaId[]
   }) {
-    const { configuration, limits = {}, random = new SeededRandom(1), logs } = options
-    this.invariants = new Invariants(configuration)
-    const ids = [...new Set([...configuration.voters, ...configuration.outgoing])]
+    const { configuration, limits = {}, random = new SeededRandom(1), logs, empty = [] } = options
+    const ids = [...peersOf(configuration, 0), ...empty]
     this.replicas = ids.map(
       (id) => new VirtualReplica(id, configuration, logs?.get(id) ?? new MemoryLog(), random, limits),
     )
   }
 
   get running(): VirtualReplica[] {
-    return this.replicas.filter((replica) => replica.isUp)
+    return this.replicas.filter((replica) => replica.isUp && !replica.isEmpty)
   }
 
   replica(id: ReplicaId): VirtualReplica {
@@ -48,7 +51,7 @@ export class VirtualCluster {
 
   /** Runs a step of a running replica and checks what it now knows to be committed. */
   step(replica: VirtualReplica, run: (replica: VirtualReplica) => void): void {
-    if (!replica.isUp) return
+    if (!replica.isUp || replica.isEmpty) return
     const { role, commitIndex, term } = replica.group
     run(replica)
     const { group } = replica
@@ -64,6 +67,10 @@ export class VirtualCluster {
     this.invariants.onCommit(replica, this.replicas)
     this.invariants.onReady(replica, ready, lastIndexBefore)
     for (const message of ready.messages) this.#send(replica, message)
+    for (const to of ready.snapshots) {
+      if (this.cutLinks.has(`${replica.id}>${to}`)) replica.group.onSnapshotEnded(to)
+      else this.snapshots.push(replica.snapshotFor(to))
+    }
     for (const { readId, index } of ready.reads) {
       const key = this.#readKey(replica, readId)
       const floor = this.#readFloors.get(key)
@@ -90,14 +97,47 @@ export class VirtualCluster {
   deliver(position: number): Message {
     const [message] = this.network.splice(position, 1)
     const receiver = this.replica(message!.to)
+    if (receiver.isEmpty) this.#answerEmpty(receiver, message!)
     this.step(receiver, () => receiver.group.step(message!))
     return message!
   }
 
+  /** A host without the replica asks whoever seems to lead for everything. */
+  #answerEmpty({ id, isUp }: VirtualReplica, { kind, from: to, term }: Message): void {
+    if (!isUp || (kind !== 'append-request' && kind !== 'heartbeat')) return
+    if (!this.cutLinks.has(`${id}>${to}`)) this.network.push({ kind: 'snapshot-request', from: id, to, term })
+  }
+
+  /** Takes the snapshot at `position` out of the network; it is lost where its receiver is down or does not want it. */
+  deliverSnapshot(position: number): void {
+    const snapshot = this.#takeSnapshot(position)
+    const receiver = this.replica(snapshot.to)
+    if (receiver.isEmpty && receiver.isUp) receiver.beginRestore(snapshot)
+    else this.step(receiver, () => receiver.beginRestore(snapshot))
+    this.#endSnapshot(snapshot)
+  }
+
+  loseSnapshot(position: number): void {
+    this.#endSnapshot(this.#takeSnapshot(position))
+  }
+
+  #takeSnapshot(position: number): VirtualSnapshot {
+    return this.snapshots.splice(position, 1)[0]!
+  }
+
+  #endSnapshot({ from, to, senderTerm }: VirtualSnapshot): void {
+    const sender = this.replica(from)
+    this.step(sender, ({ group }) => {
+      if (group.term === senderTerm) group.onSnapshotEnded(to)
+    })
+  }
+
   propose(replica: VirtualReplica, payload: string): ProposeResult {
-    const bytes = Buffer.alloc(ENTRY_HEADER_BYTES + payload.length)
-    bytes.write(payload, ENTRY_HEADER_BYTES, 'latin1')
-    return replica.group.propose(EntryType.command, bytes)
+    return replica.group.propose(entryRoom(payload))
+  }
+
+  proposeChange(replica: VirtualReplica, steps: readonly ChangeStep[]): ProposeResult<ChangeRefusal> {
+    return replica.group.proposeChange(steps, entryRoom(JSON.stringify(steps)))
   }
 
   /** Returns the read's id, or the reason of the refusal. */
@@ -123,6 +163,10 @@ export class VirtualCluster {
       for (const replica of this.running) {
         if (ids.includes(replica.id) && this.#work(replica, onReady)) isQuiet = false
       }
+      for (const snapshot of this.snapshots.filter(({ to }) => ids.includes(to))) {
+        isQuiet = false
+        this.deliverSnapshot(this.snapshots.indexOf(snapshot))
+      }
       for (const message of this.network.filter(({ to }) => ids.includes(to))) {
         isQuiet = false
         this.deliver(this.network.indexOf(message))
@@ -134,10 +178,12 @@ export class VirtualCluster {
 
   /** Returns whether there was anything to do. */
   #work(replica: VirtualReplica, onReady: (replica: VirtualReplica, ready: Ready) => void): boolean {
-    const hasWork = replica.group.hasReady() || replica.unsyncedCount > 0 || replica.loading !== undefined
+    const isWaiting = replica.unsyncedCount > 0 || replica.loading !== undefined || replica.isRestoring
+    const hasWork = replica.group.hasReady() || isWaiting
     if (replica.group.hasReady()) onReady(replica, this.take(replica))
     while (replica.unsyncedCount > 0) this.sync(replica)
     if (replica.loading !== undefined) this.step(replica, () => replica.finishLoad())
+    if (replica.mayInstall) this.step(replica, () => replica.finishRestore())
     return hasWork
   }
 
@@ -149,4 +195,10 @@ export class VirtualCluster {
   #readKey(replica: VirtualReplica, readId: number): string {
     return `${replica.id}:${readId}`
   }
+}
+
+function entryRoom(payload: string): Buffer {
+  const bytes = Buffer.alloc(ENTRY_HEADER_BYTES + payload.length)
+  bytes.write(payload, ENTRY_HEADER_BYTES, 'latin1')
+  return bytes
 }

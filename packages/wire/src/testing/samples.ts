@@ -55,10 +55,19 @@ export const messages: fc.Arbitrary<Message> = fc.oneof(
     pre: fc.boolean(),
     lastIndex: number,
     lastTerm: number,
+    commitIndex: number,
+    commitTerm: number,
     transfer: fc.boolean(),
   }),
-  fc.record({ kind: fc.constant('vote-reply' as const), ...addressed, pre: fc.boolean(), granted: fc.boolean() }),
-  fc.record({ kind: fc.constant('timeout-now' as const), ...addressed }),
+  fc.record({
+    kind: fc.constant('vote-reply' as const),
+    ...addressed,
+    pre: fc.boolean(),
+    granted: fc.boolean(),
+    commitIndex: number,
+    commitTerm: number,
+  }),
+  fc.record({ kind: fc.constantFrom('timeout-now' as const, 'snapshot-request' as const), ...addressed }),
 )
 
 export const requests: fc.Arbitrary<RangeRequest> = fc.oneof(
