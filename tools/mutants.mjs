@@ -356,8 +356,8 @@ export const mutants = [
     name: 'snapshot-taken-for-had-by-any-answer',
     row: '12: a snapshot given up for an earlier answer',
     file: 'packages/raft-core/src/replication.ts',
-    find: '(reply.index <= peer.matchIndex || state.log.termAt(reply.index) === undefined)',
-    put: '(reply.index < 0 || state.log.termAt(reply.index) === undefined)',
+    find: "peer.state === 'snapshot' && state.log.termAt(reply.index) === undefined",
+    put: "peer.state === 'snapshot' && reply.index < 0",
     test: 'packages/raft-core',
   },
   {

@@ -29,6 +29,17 @@ function follower(): RaftGroup {
 }
 
 describe('RaftGroup', () => {
+  it('is confirmed as the leader by a peer of its own term alone, with whom it is a quorum', () => {
+    const { group } = leaderOf([1, 2, 3]).replica(1)
+    expect(group.isConfirmedBy(2, group.term)).toBe(true)
+    expect(group.isConfirmedBy(2, group.term + 1)).toBe(false)
+    expect(group.isConfirmedBy(2, group.term - 1)).toBe(false)
+    expect(group.isConfirmedBy(9, group.term)).toBe(false)
+    expect(leaderOf([1, 2, 3, 4, 5]).replica(1).group.isConfirmedBy(2, group.term)).toBe(false)
+    expect(leaderOf([1]).replica(1).group.isConfirmedBy(0, 0)).toBe(true)
+    expect(follower().isConfirmedBy(2, 1)).toBe(false)
+  })
+
   it('draws election timeouts uniformly from n to 2n - 1 ticks', () => {
     const timeouts = new Map<number, number>()
     const cluster = new VirtualCluster({

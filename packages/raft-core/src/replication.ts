@@ -105,7 +105,7 @@ export function onAppendReply(state: GroupState, leader: Leader, reply: AppendRe
     return
   }
   assert(reply.index <= state.log.lastIndex, 'a follower acknowledges what the leader of its term has')
-  if (peer.state === 'snapshot' && (reply.index <= peer.matchIndex || state.log.termAt(reply.index) === undefined)) {
+  if (peer.state === 'snapshot' && state.log.termAt(reply.index) === undefined) {
     // Said before it had the snapshot, or of one that the log has left behind meanwhile.
     return
   }

@@ -77,16 +77,26 @@ function* supersededBy(
 
 const NONE = { version: 0, value: undefined }
 
-/** Puts a deletion of every key that the engine holds in a span (of engine keys) into the batch, in small pieces. */
-export async function feedDeletes(batch: EngineBatch, engine: StateEngine, span: Span): Promise<void> {
+/**
+ * Puts a deletion of every key that the engine holds in a span (of engine keys), or of so many at most, into the batch, in
+ * small pieces. Returns how many.
+ */
+export async function feedDeletes(
+  batch: EngineBatch,
+  engine: StateEngine,
+  span: Span,
+  max = Number.POSITIVE_INFINITY,
+): Promise<number> {
   const snapshot = engine.snapshot()
   const iterator = snapshot.iterate({ ...span, reverse: false })
   try {
-    for (;;) {
-      const chunk = await iterator.next(SLICE_ENTRIES_MAX)
-      if (chunk.length === 0) return
+    for (let count = 0; count < max; ) {
+      const chunk = await iterator.next(Math.min(SLICE_ENTRIES_MAX, max - count))
+      if (chunk.length === 0) return count
       for (const [key] of chunk) batch.delete(key)
+      count += chunk.length
     }
+    return max
   } finally {
     await iterator.close()
     await snapshot.close()

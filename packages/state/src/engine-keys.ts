@@ -9,6 +9,7 @@ import type { Span } from '@cordillera/ranges'
  * | `d` + key | a stored value of `ranges`: the newest of each key of all replicas, in the global order of keys |
  * | `h` + escaped key + inverted version, 14 hex digits | an older version: see `history.ts` |
  * | `m` + replica id, 14 hex digits | what the replica's range remembers of operations |
+ * | `p` + replica id, 14 hex digits + number, 14 hex digits | a chunk of a snapshot that has arrived and is not installed |
  * | `r` + replica id, 14 hex digits | the replica's record: applied index and term, descriptor; or its tombstone |
  * | `s` | the store's record: how many replica records there are, a digest of them, the safe point |
  *
@@ -19,6 +20,7 @@ import type { Span } from '@cordillera/ranges'
 const DATA_TAG = 'd'
 const HISTORY_TAG = 'h'
 const MEMORY_TAG = 'm'
+const STAGED_TAG = 'p'
 const REPLICA_TAG = 'r'
 const ID_DIGITS = 14
 
@@ -58,6 +60,26 @@ export function keyOfHistory(engineKey: Key): Key {
 
 export function historySpan({ start, end }: Span): { start: Key; end: Key } {
   return { start: HISTORY_TAG + escapeBound(start), end: end === null ? HISTORY.end : HISTORY_TAG + escapeBound(end) }
+}
+
+/** The engine key of a record of the history without its tag. */
+export function historyEngineKey(untagged: Key): Key {
+  return HISTORY_TAG + untagged
+}
+
+export function isHistory(engineKey: Key): boolean {
+  return engineKey.startsWith(HISTORY_TAG)
+}
+
+/** All chunks of snapshots that are not installed. */
+export const STAGED: Span = { start: STAGED_TAG, end: 'q' }
+
+export function stagedKey(replicaId: ReplicaId, chunk: number): Key {
+  return STAGED_TAG + hex(replicaId) + hex(chunk)
+}
+
+export function stagedSpan(replicaId: ReplicaId): Span {
+  return { start: STAGED_TAG + hex(replicaId), end: STAGED_TAG + hex(replicaId + 1) }
 }
 
 export function memoryKey(replicaId: ReplicaId): Key {

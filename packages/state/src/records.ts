@@ -15,8 +15,8 @@ import { type Descriptor, readDescriptor, writeDescriptor } from '@cordillera/ra
  * The byte layouts of what the store must be able to trust, each ended by a CRC-32 of its own, because the engine can
  * lose and alter data silently.
  *
- * A replica's record: `u8 format=2, u8 kind, varint replicaId`, then for kind 1 (live) `varint appliedIndex, varint
- * appliedTerm, u32 memoryChecksum, descriptor`, for kind 2 (removed) nothing. The store's record: `u8 format=2, varint
+ * A replica's record: `u8 format=2, u8 kind, varint replicaId`, then for the kinds 1 (live) and 3 (installing) `varint
+ * appliedIndex, varint appliedTerm, u32 memoryChecksum, descriptor`, for kind 2 (removed) nothing. The store's record: `u8 format=2, varint
  * count, u32 digest, varint safePoint`: the number of replica records and the sum of their checksums, by which a missing
  * or outdated one is noticed.
  * Decoders throw `CORRUPT` for everything else.
@@ -24,12 +24,15 @@ import { type Descriptor, readDescriptor, writeDescriptor } from '@cordillera/ra
 const FORMAT = 2
 const LIVE = 1
 const REMOVED = 2
+const INSTALLING = 3
+const KINDS = { live: LIVE, removed: REMOVED, installing: INSTALLING } as const
 const CHECKSUM_BYTES = 4
 
 export type ReplicaRecord = LiveRecord | RemovedRecord
 
 export interface LiveRecord {
-  readonly kind: 'live'
+  /** `installing`: a snapshot that is all there is taking the place of what is there, and these are its indexes. */
+  readonly kind: 'live' | 'installing'
   readonly replicaId: ReplicaId
   readonly appliedIndex: LogIndex
   readonly appliedTerm: Term
@@ -54,11 +57,8 @@ export interface StoreRecord {
 
 export function encodeReplicaRecord(record: ReplicaRecord): Uint8Array {
   const writer = new ByteWriter(128)
-  writer
-    .u8(FORMAT)
-    .u8(record.kind === 'live' ? LIVE : REMOVED)
-    .varint(record.replicaId)
-  if (record.kind === 'live') {
+  writer.u8(FORMAT).u8(KINDS[record.kind]).varint(record.replicaId)
+  if (record.kind !== 'removed') {
     writer.varint(record.appliedIndex).varint(record.appliedTerm).u32(record.memoryChecksum)
     writeDescriptor(writer, record.descriptor)
   }
@@ -73,13 +73,20 @@ export function decodeReplicaRecord(bytes: Uint8Array): ReplicaRecord {
     reader.end()
     return { kind: 'removed', replicaId }
   }
-  if (kind !== LIVE) throw malformed('replica record', `kind ${kind} is unknown`)
+  if (kind !== LIVE && kind !== INSTALLING) throw malformed('replica record', `kind ${kind} is unknown`)
   const appliedIndex = reader.varint()
   const appliedTerm = reader.varint()
   const memoryChecksum = reader.u32()
   const descriptor = readDescriptor(reader)
   reader.end()
-  return { kind: 'live', replicaId, appliedIndex, appliedTerm, descriptor, memoryChecksum }
+  return {
+    kind: kind === LIVE ? 'live' : 'installing',
+    replicaId,
+    appliedIndex,
+    appliedTerm,
+    descriptor,
+    memoryChecksum,
+  }
 }
 
 export function encodeStoreRecord({ count, digest, safePoint }: StoreRecord): Uint8Array {

@@ -33,9 +33,10 @@ export interface LiveReplica extends ReplicaState {
   appliedIndex: LogIndex
   appliedTerm: Term
   flushedIndex: LogIndex
+  memory: OperationMemory
   /** Applied something since the last cut. */
   advanced: boolean
-  /** Is being removed: applies nothing any more. */
+  /** Is being removed, or replaced by a snapshot: applies nothing. */
   sealed: boolean
   /** What the memory's changes counted when it was last written, and the checksum of that; 0 before. */
   memoryWritten: number
@@ -57,6 +58,8 @@ export interface StagedRecords {
  */
 export class ReplicaCatalog {
   readonly live = new Map<ReplicaId, LiveReplica>()
+  /** As found at the opening: to be installed before anything else is done. */
+  readonly installing: LiveRecord[] = []
   /** Checksums of all durable records, tombstones among them. */
   readonly #checksums = new Map<ReplicaId, number>()
   #digest = 0
@@ -143,6 +146,7 @@ export class ReplicaCatalog {
     const checksum = recordChecksum(bytes)
     this.#checksums.set(record.replicaId, checksum)
     this.#digest = (this.#digest + checksum) >>> 0
+    if (record.kind === 'installing') this.installing.push(record)
     if (record.kind === 'live') this.live.set(record.replicaId, liveReplica(record, readMemory(engine, record)))
   }
 }

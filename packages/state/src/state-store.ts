@@ -1,7 +1,6 @@
 import {
   assert,
   type Clock,
-  CordilleraError,
   type Key,
   type Logger,
   type LogIndex,
@@ -27,7 +26,9 @@ import type { LiveRecord } from './records.js'
 import { type LiveReplica, liveReplica, ReplicaCatalog, type ReplicaState, stageMemory } from './replica-catalog.js'
 import { openRows, type RowSource } from './rows.js'
 import { fillPage } from './scan.js'
+import { type OutgoingSnapshot, Snapshots, type StagedSnapshot } from './snapshots.js'
 import type { EngineBatch, StateEngine } from './state-engine.js'
+import { Writers } from './writers.js'
 
 /**
  * The state of all replicas of a store: what their logs, applied, amount to.
@@ -98,17 +99,14 @@ export interface StateStats {
 export class StateStore {
   readonly #engine: StateEngine
   readonly #clock: Clock
-  readonly #logger: Logger
   readonly #catalog: ReplicaCatalog
   readonly #overlay: Overlay
   readonly #flushBytes: number
   readonly #onFlush: ((sample: FlushSample) => void) | undefined
   readonly stats: StateStats = { flushes: 0, entriesFlushed: 0, historyFlushed: 0, engineReads: 0, scans: 0 }
   #advanced: LiveReplica[] = []
-  /** The engine refused a write: what is unflushed can never be made durable here. */
-  #failure: CordilleraError | undefined
-  /** The last of the engine's writers; each begins when the one before has ended. */
-  #writers: Promise<unknown> = Promise.resolve()
+  readonly #writers: Writers
+  readonly #snapshots: Snapshots
   /** A flush that has not made its cut yet: whoever asks now is served by it. */
   #nextFlush: Promise<ReadonlyMap<ReplicaId, LogIndex>> | undefined
   #flushing = false
@@ -124,22 +122,32 @@ export class StateStore {
   static async open(options: StateStoreOptions): Promise<StateStore> {
     const catalog = await ReplicaCatalog.load(options.engine)
     const snapshot = options.engine.snapshot()
+    let store: StateStore
     try {
-      return new StateStore(options, catalog, await hasHistory(snapshot))
+      store = new StateStore(options, catalog, await hasHistory(snapshot))
     } finally {
       await snapshot.close()
     }
+    await store.#snapshots.recover()
+    return store
   }
 
   private constructor(options: StateStoreOptions, catalog: ReplicaCatalog, holdsHistory: boolean) {
     this.#engine = options.engine
     this.#clock = options.clock
-    this.#logger = options.logger
+    this.#writers = new Writers(options.logger)
     this.#flushBytes = options.flushBytes ?? FLUSH_BYTES
     this.#overlay = new Overlay(options.cacheBytesMax ?? 2 * this.#flushBytes)
     this.#onFlush = options.onFlush
     this.#catalog = catalog
     this.#holdsHistory = holdsHistory
+    this.#snapshots = new Snapshots({
+      engine: options.engine,
+      catalog,
+      writers: this.#writers,
+      flush: () => this.#flushCut(),
+      onInstalled: (hasHistory) => this.#onInstalled(hasHistory),
+    })
   }
 
   /** The replicas that live here. */
@@ -176,7 +184,7 @@ export class StateStore {
    * on this store and their spans overlap with no replica's.
    */
   createReplicas(added: readonly NewReplica[]): Promise<readonly ReplicaState[]> {
-    return this.#enqueueWriter(async () => {
+    return this.#writers.enqueue(async () => {
       const records: LiveRecord[] = []
       for (const { replicaId, descriptor, applied } of added) {
         const { index: appliedIndex, term: appliedTerm } = applied
@@ -185,7 +193,7 @@ export class StateStore {
       this.#catalog.assertCreatable(records)
       const batch = this.#engine.batch()
       const staged = this.#catalog.stage(batch, records)
-      await this.#write(batch)
+      await this.#writers.write(batch)
       this.#catalog.commit(staged)
       const created = records.map((record) => liveReplica(record, new OperationMemory()))
       for (const replica of created) this.#catalog.live.set(replica.replicaId, replica)
@@ -263,7 +271,7 @@ export class StateStore {
 
   /** One page of a span, as of the moment of the call: exactly what was applied before. */
   scan(request: ScanRequest): Promise<ScanResult> {
-    const refusal = this.#refusal()
+    const refusal = this.#writers.refusal()
     if (refusal !== undefined) return Promise.reject(refusal)
     this.stats.scans++
     return this.#track(this.#scan(request))
@@ -288,7 +296,7 @@ export class StateStore {
 
   /** What the span's data takes on disk, as an estimate: what is not flushed yet does not show. 0 once closed. */
   approximateBytes(span: Span): Promise<number> {
-    if (this.#refusal() !== undefined) return Promise.resolve(0)
+    if (this.#writers.refusal() !== undefined) return Promise.resolve(0)
     const { start, end } = dataSpan(span)
     assert(end !== null, 'data ends before other things begin')
     return this.#engine.approximateBytes({ start, end })
@@ -300,9 +308,9 @@ export class StateStore {
    * flushes anew, together with every other call that waits. Rejects with `DISK_FAILED`, for ever, once one failed.
    */
   flush(): Promise<ReadonlyMap<ReplicaId, LogIndex>> {
-    const refusal = this.#refusal()
+    const refusal = this.#writers.refusal()
     if (refusal !== undefined) return Promise.reject(refusal)
-    this.#nextFlush ??= this.#enqueueWriter(() => {
+    this.#nextFlush ??= this.#writers.enqueue(() => {
       this.#nextFlush = undefined
       return this.#flushCut()
     })
@@ -316,18 +324,44 @@ export class StateStore {
   removeReplica(replica: ReplicaState): Promise<void> {
     const { replicaId, descriptor } = replica
     this.#ownReplica(replica).sealed = true
-    return this.#enqueueWriter(async () => {
+    return this.#writers.enqueue(async () => {
       await this.#flushCut()
       const batch = this.#engine.batch()
       await feedDeletes(batch, this.#engine, dataSpan(descriptor))
       await feedDeletes(batch, this.#engine, historySpan(descriptor))
       batch.delete(memoryKey(replicaId))
       const staged = this.#catalog.stage(batch, [{ kind: 'removed', replicaId }])
-      await this.#write(batch)
+      await this.#writers.write(batch)
       this.#catalog.commit(staged)
       this.#catalog.live.delete(replicaId)
       this.#overlay.dropClean()
     })
+  }
+
+  /**
+   * A snapshot of the replica's range, not before everything applied so far, with its history: as of a flush that this asks
+   * for. Close it; closing the store does.
+   */
+  openSnapshot(replica: ReplicaState): Promise<OutgoingSnapshot> {
+    this.#ownReplica(replica)
+    return this.#snapshots.open(replica.replicaId)
+  }
+
+  /**
+   * Takes the chunks of a snapshot for a replica: one that is here, or a new one. They are kept on the disk, and nothing else
+   * changes before {@link installSnapshot}. What was staged for it before is given up.
+   */
+  stageSnapshot(replicaId: ReplicaId): StagedSnapshot {
+    return this.#snapshots.stage(replicaId)
+  }
+
+  /**
+   * Puts a complete snapshot in the place of everything that the replica has, its memory included: all of it or nothing, also
+   * when the process dies. A replica that is here applies nothing meanwhile, is not ahead of it and has its span; a new one's
+   * span overlaps with no replica's and its id was never used here. Durable when it resolves.
+   */
+  installSnapshot(staged: StagedSnapshot): Promise<ReplicaState> {
+    return this.#snapshots.install(staged)
   }
 
   /**
@@ -336,15 +370,17 @@ export class StateStore {
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
+    this.#writers.end()
     return this.#closing
   }
 
   async #close(): Promise<void> {
     try {
-      if (this.#failure === undefined) await this.flush()
+      if (!this.#writers.hasFailed) await this.flush()
     } finally {
-      await this.#writers
+      await this.#writers.idle()
       await Promise.allSettled(this.#scans)
+      await this.#snapshots.close()
       await this.#engine.close()
     }
   }
@@ -356,7 +392,7 @@ export class StateStore {
       try {
         await this.#writeCut(cut)
       } catch (error) {
-        throw this.#fail(error)
+        throw this.#writers.fail(error)
       } finally {
         this.#flushing = false
       }
@@ -442,46 +478,21 @@ export class StateStore {
     return { entries: page.entries, more: page.full }
   }
 
+  #onInstalled(hasHistory: boolean): void {
+    this.#overlay.dropClean()
+    if (!hasHistory) return
+    this.#holdsHistory = true
+    this.#collector.onPut()
+  }
+
   #ownReplica(replica: ReplicaState): LiveReplica {
     const live = this.#catalog.live.get(replica.replicaId)
     assert(live !== undefined && live === replica, 'the replica is one of this store')
     return live
   }
 
-  #enqueueWriter<T>(task: () => Promise<T>): Promise<T> {
-    const refusal = this.#refusal()
-    if (refusal !== undefined) return Promise.reject(refusal)
-    const writer = this.#writers.then(() => {
-      if (this.#failure !== undefined) throw this.#failure
-      return task()
-    })
-    this.#writers = writer.catch(() => undefined)
-    return writer
-  }
-
-  async #write(batch: EngineBatch): Promise<void> {
-    try {
-      await batch.write()
-    } catch (error) {
-      throw this.#fail(error)
-    }
-  }
-
-  #fail(cause: unknown): CordilleraError {
-    if (this.#failure === undefined) {
-      this.#failure = new CordilleraError('DISK_FAILED', { detail: 'the state database could not be written', cause })
-      this.#logger.error('state-write-failed', { cause })
-    }
-    return this.#failure
-  }
-
-  #refusal(): CordilleraError | undefined {
-    if (this.#failure !== undefined) return this.#failure
-    return this.#closing === undefined ? undefined : new CordilleraError('CLOSED')
-  }
-
   #assertServing(): void {
-    const refusal = this.#refusal()
+    const refusal = this.#writers.refusal()
     if (refusal !== undefined) throw refusal
   }
 }

@@ -1,0 +1,323 @@
+import { assert, CordilleraError, type ReplicaId } from '@cordillera/base'
+import { OperationMemory } from '@cordillera/ranges'
+import { feedDeletes } from './batch-feed.js'
+import {
+  dataSpan,
+  historySpan,
+  isHistory,
+  memoryKey,
+  replicaRecordKey,
+  STAGED,
+  stagedKey,
+  stagedSpan,
+} from './engine-keys.js'
+import { decodeReplicaRecord, type LiveRecord, memoryChecksum } from './records.js'
+import { type LiveReplica, liveReplica, type ReplicaCatalog, type ReplicaState } from './replica-catalog.js'
+import { readRows, SnapshotColumn, SnapshotDecoder, SnapshotEncoder, type SnapshotHead } from './snapshot-codec.js'
+import type { EngineIterator, EngineSnapshot, StateEngine } from './state-engine.js'
+import type { Writers } from './writers.js'
+
+/**
+ * Snapshots of ranges: read out of the engine, and installed, all or nothing.
+ *
+ * What arrives is staged in the engine, chunk by chunk, beside what is there. Once it is all there and whole, one write turns
+ * the replica's record into `installing`: from then on the snapshot is what the replica is, and the rest is done again after
+ * a crash until it is finished. The old rows go, the new ones come, in batches of bounded size with other writers between
+ * them, and one last write makes the record `live`, with the memory, and removes the chunks. Before that first write,
+ * nothing has changed but the disk's free space: chunks without such a record are removed when they are given up, or at the
+ * next opening.
+ */
+export interface SnapshotsOptions {
+  readonly engine: StateEngine
+  readonly catalog: ReplicaCatalog
+  readonly writers: Writers
+  /** Of a writer: makes everything applied durable. */
+  flush(): Promise<unknown>
+  onInstalled(hasHistory: boolean): void
+}
+
+/** Rows that a chunk has, at most, and that are deleted at once. */
+const ROWS_MAX = 512
+
+export class Snapshots {
+  readonly #options: SnapshotsOptions
+  readonly #staged = new Map<ReplicaId, StagedSnapshot>()
+  readonly #outgoing = new Set<OutgoingSnapshot>()
+
+  constructor(options: SnapshotsOptions) {
+    this.#options = options
+  }
+
+  /** At the opening: what was being installed is, and what was not will not be. Throws `CORRUPT`. */
+  async recover(): Promise<void> {
+    const { catalog } = this.#options
+    for (const record of catalog.installing.splice(0)) await this.#finish(record, undefined)
+    await this.#deleteAll(STAGED)
+  }
+
+  open(replicaId: ReplicaId): Promise<OutgoingSnapshot> {
+    const { writers, engine, catalog } = this.#options
+    return writers.enqueue(async () => {
+      await this.#options.flush()
+      const bytes = engine.get(replicaRecordKey(replicaId))
+      const record = bytes === undefined ? undefined : decodeReplicaRecord(bytes)
+      if (record?.kind !== 'live') throw new CordilleraError('CLOSED', { detail: 'the replica is being replaced' })
+      const { descriptor, appliedIndex: index, appliedTerm: term } = record
+      const memory = engine.get(memoryKey(replicaId)) ?? new Uint8Array(0)
+      const head = { descriptor, index, term, safePoint: catalog.safePoint, memory }
+      const outgoing: OutgoingSnapshot = new OutgoingSnapshot(engine.snapshot(), head, () =>
+        this.#outgoing.delete(outgoing),
+      )
+      this.#outgoing.add(outgoing)
+      return outgoing
+    })
+  }
+
+  stage(replicaId: ReplicaId): StagedSnapshot {
+    const { writers, engine } = this.#options
+    this.#staged.get(replicaId)?.abandon()
+    const put = (chunk: Uint8Array, number: number): Promise<void> =>
+      writers.enqueue(() => {
+        const batch = engine.batch()
+        batch.put(stagedKey(replicaId, number), chunk)
+        return writers.write(batch)
+      })
+    const onAbandoned = (): void => {
+      if (this.#staged.get(replicaId) !== staged) return
+      this.#staged.delete(replicaId)
+      // Should the disk refuse this, it refuses everything from now on.
+      writers.enqueue(() => this.#deleteIn(stagedSpan(replicaId))).catch(() => undefined)
+    }
+    const staged = new StagedSnapshot(replicaId, put, onAbandoned)
+    this.#staged.set(replicaId, staged)
+    return staged
+  }
+
+  async install(staged: StagedSnapshot): Promise<ReplicaState> {
+    const { catalog, writers, engine } = this.#options
+    const { replicaId, head } = staged
+    assert(staged.isComplete && head !== undefined, 'a snapshot is all there before it is installed')
+    assert(this.#staged.get(replicaId) === staged, 'nothing else was staged for the replica')
+    this.#staged.delete(replicaId)
+    const { descriptor, index: appliedIndex, term: appliedTerm, memory } = head
+    const checksum = memory.length === 0 ? 0 : memoryChecksum(memory)
+    const record = { replicaId, descriptor, appliedIndex, appliedTerm, memoryChecksum: checksum }
+    const installing: LiveRecord = { kind: 'installing', ...record }
+    const live = catalog.live.get(replicaId)
+    if (live === undefined) catalog.assertCreatable([installing])
+    else {
+      assert(appliedIndex > live.appliedIndex && !live.sealed, 'the applied index never goes back')
+      const { start, end, rangeId } = live.descriptor
+      assert(
+        start === descriptor.start && end === descriptor.end && rangeId === descriptor.rangeId,
+        'a snapshot is of the replica’s span',
+      )
+      live.sealed = true
+    }
+    await writers.enqueue(async () => {
+      await this.#options.flush()
+      const batch = engine.batch()
+      const records = catalog.stage(batch, [installing])
+      await writers.write(batch)
+      catalog.commit(records)
+    })
+    return this.#finish(installing, live)
+  }
+
+  /** Whatever is open is closed. */
+  async close(): Promise<void> {
+    for (const outgoing of [...this.#outgoing]) await outgoing.close()
+  }
+
+  /** The record says `installing`. Can be done again from the start. */
+  async #finish(installing: LiveRecord, live: LiveReplica | undefined): Promise<ReplicaState> {
+    const { catalog, writers, engine } = this.#options
+    const { replicaId, descriptor } = installing
+    await this.#deleteAll(dataSpan(descriptor))
+    await this.#deleteAll(historySpan(descriptor))
+    const { head, hasHistory } = await this.#putRows(installing)
+    const record: LiveRecord = { ...installing, kind: 'live' }
+    const memory = head.memory.length === 0 ? new OperationMemory() : OperationMemory.decode(head.memory)
+    return writers.enqueue(async () => {
+      const batch = engine.batch()
+      catalog.safePoint = Math.max(catalog.safePoint, head.safePoint)
+      const records = catalog.stage(batch, [record])
+      if (head.memory.length === 0) batch.delete(memoryKey(replicaId))
+      else batch.put(memoryKey(replicaId), head.memory)
+      await feedDeletes(batch, engine, stagedSpan(replicaId))
+      await writers.write(batch)
+      catalog.commit(records)
+      this.#options.onInstalled(hasHistory)
+      const fresh = liveReplica(record, memory)
+      const replica = live === undefined ? fresh : Object.assign(live, fresh)
+      catalog.live.set(replicaId, replica)
+      return replica
+    })
+  }
+
+  /** From the staged chunks, which are checked again: the engine may have lost some. */
+  async #putRows({ replicaId, descriptor }: LiveRecord): Promise<{ head: SnapshotHead; hasHistory: boolean }> {
+    const { writers, engine } = this.#options
+    const decoder = new SnapshotDecoder()
+    let hasHistory = false
+    const snapshot = engine.snapshot()
+    const iterator = snapshot.iterate({ ...stagedSpan(replicaId), reverse: false })
+    try {
+      for (;;) {
+        const [entry] = await iterator.next(1)
+        if (entry === undefined) break
+        const [, chunk] = entry
+        decoder.add(chunk)
+        await writers.enqueue(() => {
+          const batch = engine.batch()
+          for (const [key, value] of readRows(chunk, descriptor)) {
+            batch.put(key, value)
+            if (isHistory(key)) hasHistory = true
+          }
+          return writers.write(batch)
+        })
+      }
+    } finally {
+      await iterator.close()
+      await snapshot.close()
+    }
+    const { head } = decoder
+    if (!decoder.isComplete || head === undefined) {
+      throw new CordilleraError('CORRUPT', { detail: `the snapshot of replica ${replicaId} is not all there any more` })
+    }
+    return { head, hasHistory }
+  }
+
+  async #deleteAll(span: { readonly start: string; readonly end: string | null }): Promise<void> {
+    const { writers } = this.#options
+    while (await writers.enqueue(() => this.#deleteIn(span, ROWS_MAX)));
+  }
+
+  /** Of a writer: deletes what is in the span, so many keys at most. Returns whether there may be more. */
+  async #deleteIn(span: { readonly start: string; readonly end: string | null }, max?: number): Promise<boolean> {
+    const { engine, writers } = this.#options
+    const batch = engine.batch()
+    const count = await feedDeletes(batch, engine, span, max)
+    if (count > 0) await writers.write(batch)
+    return count === max
+  }
+}
+
+/** A snapshot that is being read, one chunk at a time. */
+export class OutgoingSnapshot {
+  readonly head: SnapshotHead
+  readonly #encoder = new SnapshotEncoder()
+  readonly #snapshot: EngineSnapshot
+  readonly #onClosed: () => void
+  readonly #columns: { readonly column: SnapshotColumn; readonly iterator: EngineIterator }[]
+  #isBegun = false
+  #isEnded = false
+  #busy: Promise<unknown> = Promise.resolve()
+  #closing: Promise<void> | undefined
+
+  constructor(snapshot: EngineSnapshot, head: SnapshotHead, onClosed: () => void) {
+    this.head = head
+    this.#snapshot = snapshot
+    this.#onClosed = onClosed
+    const { descriptor } = head
+    this.#columns = [
+      {
+        column: SnapshotColumn.data,
+        iterator: snapshot.iterate({ ...dataSpan(descriptor), reverse: false }),
+      },
+      {
+        column: SnapshotColumn.history,
+        iterator: snapshot.iterate({ ...historySpan(descriptor), reverse: false }),
+      },
+    ]
+  }
+
+  /**
+   * The next chunk, which the caller owns; undefined behind the last. At most 512 rows, and what the engine has in memory
+   * at once. One call at a time. Rejects with `CLOSED` once closed.
+   */
+  next(): Promise<Uint8Array | undefined> {
+    if (this.#closing !== undefined) return Promise.reject(new CordilleraError('CLOSED'))
+    const chunk = this.#next()
+    this.#busy = chunk.catch(() => undefined)
+    return chunk
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #next(): Promise<Uint8Array | undefined> {
+    if (!this.#isBegun) {
+      this.#isBegun = true
+      return this.#encoder.head(this.head)
+    }
+    for (;;) {
+      const [first] = this.#columns
+      if (first === undefined) break
+      const rows = await first.iterator.next(ROWS_MAX)
+      if (rows.length > 0) return this.#encoder.rows(first.column, rows)
+      this.#columns.shift()
+      await first.iterator.close()
+    }
+    if (this.#isEnded) return undefined
+    this.#isEnded = true
+    return this.#encoder.end()
+  }
+
+  async #close(): Promise<void> {
+    await this.#busy
+    for (const { iterator } of this.#columns.splice(0)) await iterator.close()
+    await this.#snapshot.close()
+    this.#onClosed()
+  }
+}
+
+/** A snapshot that arrives. */
+export class StagedSnapshot {
+  readonly replicaId: ReplicaId
+  readonly #decoder = new SnapshotDecoder()
+  readonly #put: (chunk: Uint8Array, number: number) => Promise<void>
+  readonly #onAbandoned: () => void
+  #count = 0
+  #stored = 0
+  #isAbandoned = false
+
+  constructor(
+    replicaId: ReplicaId,
+    put: (chunk: Uint8Array, number: number) => Promise<void>,
+    onAbandoned: () => void,
+  ) {
+    this.replicaId = replicaId
+    this.#put = put
+    this.#onAbandoned = onAbandoned
+  }
+
+  /** Known from the first chunk on. */
+  get head(): SnapshotHead | undefined {
+    return this.#decoder.head
+  }
+
+  /** All chunks are here, durable, and fit each other. */
+  get isComplete(): boolean {
+    return this.#decoder.isComplete && this.#stored === this.#count
+  }
+
+  /**
+   * Takes the next chunk, in the order of the sender; it is durable when it resolves. Rejects with `CORRUPT` when it is not
+   * that one, and with `CLOSED` when the snapshot was given up.
+   */
+  async add(chunk: Uint8Array): Promise<void> {
+    if (this.#isAbandoned) throw new CordilleraError('CLOSED', { detail: 'the snapshot was given up' })
+    this.#decoder.add(chunk)
+    await this.#put(chunk, this.#count++)
+    this.#stored++
+  }
+
+  /** Takes no more chunks, and removes those that are here. Too late, and ignored, once it is being installed. */
+  abandon(): void {
+    this.#isAbandoned = true
+    this.#onAbandoned()
+  }
+}
