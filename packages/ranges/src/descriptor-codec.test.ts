@@ -14,6 +14,8 @@ const descriptor: Descriptor = {
   replicas: [
     { replicaId: 70, nodeId: 1, type: 'voter' },
     { replicaId: 2 ** 40, nodeId: 2, type: 'learner' },
+    { replicaId: 3, nodeId: 2, type: 'outgoing' },
+    { replicaId: 4, nodeId: 3, type: 'incoming' },
   ],
 }
 
@@ -33,7 +35,6 @@ describe('a descriptor', () => {
     refuses({ ...descriptor, end: descriptor.start })
     refuses({ ...descriptor, rangeId: 0 })
     refuses({ ...descriptor, replicas: [...descriptor.replicas, { replicaId: 70, nodeId: 3, type: 'voter' }] })
-    refuses({ ...descriptor, replicas: [...descriptor.replicas, { replicaId: 71, nodeId: 2, type: 'voter' }] })
     refuses({ ...descriptor, replicas: [{ replicaId: 0, nodeId: 1, type: 'voter' }] })
   })
 

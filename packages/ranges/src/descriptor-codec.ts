@@ -1,5 +1,5 @@
 import { ByteReader, ByteWriter, CordilleraError } from '@cordillera/base'
-import type { Descriptor, ReplicaPlace } from './descriptor.js'
+import type { Descriptor, ReplicaPlace, ReplicaType } from './descriptor.js'
 import { PREFIXED_KEY_BYTES_MAX } from './limits.js'
 
 /**
@@ -7,13 +7,13 @@ import { PREFIXED_KEY_BYTES_MAX } from './limits.js'
  * `u8 format=1, varint rangeId, key start, u8 bounded, [key end], varint version, varint confVersion, varint count,
  * count × (varint replicaId, varint nodeId, u8 type)`.
  *
- * A decoded descriptor is well-formed: its span is not empty, ids are not 0, no replica or node appears twice.
+ * A decoded descriptor is well-formed: its span is not empty, ids are not 0, no replica appears twice.
  * Everything else is `CORRUPT`. Layers that know more (coverage, epochs) check more.
  */
 const FORMAT = 1
 const REPLICA_BYTES_MIN = 3
-const VOTER = 0
-const LEARNER = 1
+/** By the byte that stands for them. */
+const TYPES: readonly ReplicaType[] = ['voter', 'learner', 'incoming', 'outgoing']
 
 /** A buffer of its own, which the caller owns. */
 export function encodeDescriptor(descriptor: Descriptor): Uint8Array {
@@ -38,10 +38,7 @@ export function writeDescriptor(writer: ByteWriter, descriptor: Descriptor): voi
   else writer.u8(1).key(end)
   writer.varint(epoch.version).varint(epoch.confVersion).varint(replicas.length)
   for (const { replicaId, nodeId, type } of replicas) {
-    writer
-      .varint(replicaId)
-      .varint(nodeId)
-      .u8(type === 'voter' ? VOTER : LEARNER)
+    writer.varint(replicaId).varint(nodeId).u8(TYPES.indexOf(type))
   }
 }
 
@@ -63,14 +60,14 @@ function readReplicas(reader: ByteReader): ReplicaPlace[] {
   const count = reader.varint()
   if (count * REPLICA_BYTES_MIN > reader.remaining) throw malformed('more replicas than bytes')
   const replicas: ReplicaPlace[] = []
-  const seen = new Set<string>()
+  const seen = new Set<number>()
   for (let i = 0; i < count; i++) {
     const replicaId = readId(reader)
     const nodeId = readId(reader)
-    const type = reader.u8()
-    if (type !== VOTER && type !== LEARNER) throw malformed('an unknown replica type')
-    if (seen.size !== seen.add(`r${replicaId}`).add(`n${nodeId}`).size - 2) throw malformed('a replica or node twice')
-    replicas.push({ replicaId, nodeId, type: type === VOTER ? 'voter' : 'learner' })
+    const type = TYPES[reader.u8()]
+    if (type === undefined) throw malformed('an unknown replica type')
+    if (seen.size === seen.add(replicaId).size) throw malformed('a replica twice')
+    replicas.push({ replicaId, nodeId, type })
   }
   return replicas
 }

@@ -12,10 +12,17 @@ export interface Epoch {
   readonly confVersion: number
 }
 
+/**
+ * What a replica has a say in. Outside of a joint configuration there are `voter` and `learner` alone; in one, `incoming` votes
+ * in the half that comes, `outgoing` in the half that goes, and `voter` in both.
+ */
+export type ReplicaType = 'voter' | 'incoming' | 'outgoing' | 'learner'
+
+/** A node has two replicas of a range only while one of them replaces the other. */
 export interface ReplicaPlace {
   readonly replicaId: ReplicaId
   readonly nodeId: NodeId
-  readonly type: 'voter' | 'learner'
+  readonly type: ReplicaType
 }
 
 /** What a range is and where it lives. Authoritative in the range's own replicated state; elsewhere a cache. */

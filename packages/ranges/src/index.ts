@@ -13,6 +13,7 @@ export {
   SESSIONS_MAX,
 } from './operation-memory.js'
 export * from './outcome.js'
+export * from './replica-change.js'
 export * from './stored-value.js'
 export { Write } from './write.js'
 export {

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'
 import { crc32 } from 'node:zlib'
 import {
   ByteReader,
@@ -21,15 +22,17 @@ import { dataKey, historyEngineKey, isHistory, keyOfHistory } from './engine-key
 import { decodeHistory } from './history.js'
 
 /**
- * A snapshot of a range as a row of chunks: a head, rows, an end. Every chunk is `u8 kind`, then
+ * A snapshot of a range as a row of chunks: a head, rows and pieces of the memory, an end. Every chunk is `u8 kind`, then
  *
  * | kind | |
  * | --- | --- |
- * | 1 head | `u8 format=1, descriptor, varint index, varint term, varint safePoint, bytes memory` |
+ * | 1 head | `u8 format=1, descriptor, varint index, varint term, varint safePoint` |
  * | 2 rows | until its end: `u8 column, key, bytes value`; column 0: a key and its stored value, 1: a record of the history |
  * | 3 end | `varint chunks, u32 checksum`: a CRC-32 over all chunks before it, one behind the other |
+ * | 4 memory | a piece of what the range remembers of operations, encoded; nothing at all when it remembers nothing |
  *
- * Rows are what the engine holds, byte for byte, in its order.
+ * Rows are what the engine holds, byte for byte, in its order. A chunk is about {@link CHUNK_BYTES} long, and longer only by a
+ * single row.
  */
 export interface SnapshotHead {
   readonly descriptor: Descriptor
@@ -38,13 +41,14 @@ export interface SnapshotHead {
   readonly term: Term
   /** The sender may have collected what only readers below it would see. */
   readonly safePoint: Version
-  /** What the range remembers of operations, encoded; empty: nothing yet. */
-  readonly memory: Uint8Array
 }
+
+export const CHUNK_BYTES = 256 << 10
 
 const HEAD = 1
 const ROWS = 2
 const END = 3
+const MEMORY = 4
 const FORMAT = 1
 const DATA = 0
 const HISTORY = 1
@@ -61,9 +65,14 @@ export class SnapshotEncoder {
   #chunks = 0
   #checksum = 0
 
-  head({ descriptor, index, term, safePoint, memory }: SnapshotHead): Uint8Array {
+  head({ descriptor, index, term, safePoint }: SnapshotHead): Uint8Array {
     writeDescriptor(this.#out.u8(HEAD).u8(FORMAT), descriptor)
-    this.#out.varint(index).varint(term).varint(safePoint).bytes(memory)
+    this.#out.varint(index).varint(term).varint(safePoint)
+    return this.#take()
+  }
+
+  memory(piece: Uint8Array): Uint8Array {
+    this.#out.u8(MEMORY).raw(piece)
     return this.#take()
   }
 
@@ -89,6 +98,7 @@ export class SnapshotEncoder {
 /** Checks chunks as they come in; each as a whole and in its place. Throws `CORRUPT` at the first that is not right. */
 export class SnapshotDecoder {
   #head: SnapshotHead | undefined
+  readonly #memory: Uint8Array[] = []
   #chunks = 0
   #checksum = 0
   #isComplete = false
@@ -96,6 +106,11 @@ export class SnapshotDecoder {
   /** Known from the first chunk on. */
   get head(): SnapshotHead | undefined {
     return this.#head
+  }
+
+  /** What the range remembers of operations, encoded, as far as it has come; empty: nothing. */
+  get memory(): Uint8Array {
+    return Buffer.concat(this.#memory)
   }
 
   /** The end has come, and fits what came before it. */
@@ -110,10 +125,12 @@ export class SnapshotDecoder {
     if ((kind === HEAD) !== (this.#head === undefined)) throw malformed('a head that is not the first chunk')
     if (kind === HEAD) this.#head = readHead(reader)
     else if (kind === ROWS) checkRows(chunk, this.#head!.descriptor)
+    else if (kind === MEMORY) this.#memory.push(Buffer.from(chunk.subarray(1)))
     else if (kind !== END || reader.varint() !== this.#chunks || reader.u32() !== this.#checksum) {
       throw malformed('an end that does not fit what came before it')
     } else {
       reader.end()
+      if (this.#memory.length > 0) OperationMemory.decode(this.memory)
       this.#isComplete = true
     }
     this.#chunks++
@@ -151,10 +168,8 @@ function readHead(reader: ByteReader): SnapshotHead {
     index: reader.varint(),
     term: reader.varint(),
     safePoint: reader.varint(),
-    memory: new Uint8Array(reader.bytes()),
   }
   reader.end()
-  if (head.memory.length > 0) OperationMemory.decode(head.memory)
   return head
 }
 

@@ -1,11 +1,12 @@
 import { Buffer } from 'node:buffer'
+import { createHash } from 'node:crypto'
 import { type Key, silentLogger } from '@cordillera/base'
 import { type Descriptor, STORED_VALUE_HEADER_BYTES, Write, writeStoredValue } from '@cordillera/ranges'
 import { describe, expect, it } from 'vitest'
 import { dataKey, replicaRecordKey, STAGED, stagedKey } from './engine-keys.js'
 import { MemoryEngine } from './memory-engine.js'
 import type { ReplicaState } from './replica-catalog.js'
-import { SnapshotColumn, SnapshotEncoder } from './snapshot-codec.js'
+import { CHUNK_BYTES, SnapshotColumn, SnapshotEncoder } from './snapshot-codec.js'
 import { StateStore } from './state-store.js'
 import { ManualClock } from './testing/manual-clock.js'
 
@@ -195,21 +196,22 @@ describe('a snapshot of a range', () => {
 
   it('is refused when it is whole, and holds what could not be read later', async () => {
     const other = await Bench.start(0, 9)
-    const head = { descriptor: leftRange, index: 3, term: 3, safePoint: 0, memory: new Uint8Array(0) }
+    const head = { descriptor: leftRange, index: 3, term: 3, safePoint: 0 }
     const refused = expect.objectContaining({ code: 'CORRUPT' })
-    const stage = async (change: object, key: Key, value: Uint8Array): Promise<void> => {
+    const stage = async (key: Key, value: Uint8Array, memory?: Uint8Array): Promise<void> => {
       const encoder = new SnapshotEncoder()
       const staged = other.store.stageSnapshot(4)
-      await other.clock.until(staged.add(encoder.head({ ...head, ...change })))
+      await other.clock.until(staged.add(encoder.head(head)))
+      if (memory !== undefined) await other.clock.until(staged.add(encoder.memory(memory)))
       await other.clock.until(staged.add(encoder.rows(SnapshotColumn.data, [[dataKey(key), value]])))
       await other.clock.until(staged.add(encoder.end()))
     }
     const value = Buffer.alloc(STORED_VALUE_HEADER_BYTES + 1)
     writeStoredValue(value, 7, Buffer.from('x'))
-    await stage({}, 'b', value)
-    await expect(stage({}, 'z', value)).rejects.toEqual(refused)
-    await expect(stage({}, 'b', value.subarray(0, 3))).rejects.toEqual(refused)
-    await expect(stage({ memory: Buffer.from('no memory') }, 'b', value)).rejects.toEqual(refused)
+    await stage('b', value)
+    await expect(stage('z', value)).rejects.toEqual(refused)
+    await expect(stage('b', value.subarray(0, 3))).rejects.toEqual(refused)
+    await expect(stage('b', value, Buffer.from('no memory'))).rejects.toEqual(refused)
   })
 
   it('that lost a chunk on the disk while it was being installed keeps the store from opening', async () => {
@@ -227,6 +229,20 @@ describe('a snapshot of a range', () => {
     batch.delete(stagedKey(4, 1))
     await other.clock.until(batch.write())
     await expect(other.open()).rejects.toMatchObject({ code: 'CORRUPT' })
+  })
+
+  it('comes in chunks of a bounded length, however long its values are', async () => {
+    const { bench } = await source()
+    for (let i = 0; i < 40; i++) bench.apply(1, 100 + i, { [`k${i}`]: 'v'.repeat(50_000), [`l${i}`]: '' })
+    const chunks = await bench.chunks(1)
+    expect(chunks.length).toBeGreaterThan(8)
+    for (const { length } of chunks) expect(length).toBeLessThan(CHUNK_BYTES + 50_100)
+    const other = await Bench.start(0, 9)
+    await other.install(4, chunks)
+    const expected = (await bench.rows()).filter((row) => !row.startsWith('z'))
+    // Compared as hashes: should they differ, nobody wants to see them.
+    const hash = (rows: readonly string[]) => createHash('sha256').update(rows.join()).digest('hex')
+    expect(hash(await other.rows())).toEqual(hash(expected))
   })
 
   it('leaves nothing behind when it is given up', async () => {
@@ -256,7 +272,7 @@ describe('a snapshot of a range', () => {
   it('does not change while it is read, and is closed with the store', async () => {
     const { bench } = await source()
     const snapshot = await bench.clock.until(bench.store.openSnapshot(bench.replica(1)))
-    await bench.clock.until(snapshot.next())
+    for (const _ of ['head', 'memory']) await bench.clock.until(snapshot.next())
     bench.apply(1, 40, { b: 'later' })
     await bench.clock.until(bench.store.flush())
     const rows = await bench.clock.until(snapshot.next())

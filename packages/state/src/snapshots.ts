@@ -1,5 +1,5 @@
 import { assert, CordilleraError, type ReplicaId } from '@cordillera/base'
-import { OperationMemory } from '@cordillera/ranges'
+import { OperationMemory, type Span } from '@cordillera/ranges'
 import { feedDeletes } from './batch-feed.js'
 import {
   dataSpan,
@@ -11,10 +11,12 @@ import {
   stagedKey,
   stagedSpan,
 } from './engine-keys.js'
+import { OutgoingSnapshot } from './outgoing-snapshot.js'
 import { decodeReplicaRecord, type LiveRecord, memoryChecksum } from './records.js'
 import { type LiveReplica, liveReplica, type ReplicaCatalog, type ReplicaState } from './replica-catalog.js'
-import { readRows, SnapshotColumn, SnapshotDecoder, SnapshotEncoder, type SnapshotHead } from './snapshot-codec.js'
-import type { EngineIterator, EngineSnapshot, StateEngine } from './state-engine.js'
+import { readRows, SnapshotDecoder, type SnapshotHead } from './snapshot-codec.js'
+import { StagedSnapshot } from './staged-snapshot.js'
+import type { StateEngine } from './state-engine.js'
 import type { Writers } from './writers.js'
 
 /**
@@ -36,8 +38,8 @@ export interface SnapshotsOptions {
   onInstalled(hasHistory: boolean): void
 }
 
-/** Rows that a chunk has, at most, and that are deleted at once. */
-const ROWS_MAX = 512
+/** Rows that are deleted at once. */
+const DELETED_MAX = 512
 
 export class Snapshots {
   readonly #options: SnapshotsOptions
@@ -64,8 +66,8 @@ export class Snapshots {
       if (record?.kind !== 'live') throw new CordilleraError('CLOSED', { detail: 'the replica is being replaced' })
       const { descriptor, appliedIndex: index, appliedTerm: term } = record
       const memory = engine.get(memoryKey(replicaId)) ?? new Uint8Array(0)
-      const head = { descriptor, index, term, safePoint: catalog.safePoint, memory }
-      const outgoing: OutgoingSnapshot = new OutgoingSnapshot(engine.snapshot(), head, () =>
+      const head = { descriptor, index, term, safePoint: catalog.safePoint }
+      const outgoing: OutgoingSnapshot = new OutgoingSnapshot(engine.snapshot(), head, memory, () =>
         this.#outgoing.delete(outgoing),
       )
       this.#outgoing.add(outgoing)
@@ -95,11 +97,11 @@ export class Snapshots {
 
   async install(staged: StagedSnapshot): Promise<ReplicaState> {
     const { catalog, writers, engine } = this.#options
-    const { replicaId, head } = staged
+    const { replicaId, head, memory } = staged
     assert(staged.isComplete && head !== undefined, 'a snapshot is all there before it is installed')
     assert(this.#staged.get(replicaId) === staged, 'nothing else was staged for the replica')
     this.#staged.delete(replicaId)
-    const { descriptor, index: appliedIndex, term: appliedTerm, memory } = head
+    const { descriptor, index: appliedIndex, term: appliedTerm } = head
     const checksum = memory.length === 0 ? 0 : memoryChecksum(memory)
     const record = { replicaId, descriptor, appliedIndex, appliedTerm, memoryChecksum: checksum }
     const installing: LiveRecord = { kind: 'installing', ...record }
@@ -135,15 +137,15 @@ export class Snapshots {
     const { replicaId, descriptor } = installing
     await this.#deleteAll(dataSpan(descriptor))
     await this.#deleteAll(historySpan(descriptor))
-    const { head, hasHistory } = await this.#putRows(installing)
+    const { head, bytes, hasHistory } = await this.#putRows(installing)
     const record: LiveRecord = { ...installing, kind: 'live' }
-    const memory = head.memory.length === 0 ? new OperationMemory() : OperationMemory.decode(head.memory)
+    const memory = bytes.length === 0 ? new OperationMemory() : OperationMemory.decode(bytes)
     return writers.enqueue(async () => {
       const batch = engine.batch()
       catalog.safePoint = Math.max(catalog.safePoint, head.safePoint)
       const records = catalog.stage(batch, [record])
-      if (head.memory.length === 0) batch.delete(memoryKey(replicaId))
-      else batch.put(memoryKey(replicaId), head.memory)
+      if (bytes.length === 0) batch.delete(memoryKey(replicaId))
+      else batch.put(memoryKey(replicaId), bytes)
       await feedDeletes(batch, engine, stagedSpan(replicaId))
       await writers.write(batch)
       catalog.commit(records)
@@ -155,8 +157,11 @@ export class Snapshots {
     })
   }
 
-  /** From the staged chunks, which are checked again: the engine may have lost some. */
-  async #putRows({ replicaId, descriptor }: LiveRecord): Promise<{ head: SnapshotHead; hasHistory: boolean }> {
+  /** From the staged chunks, which are checked again: the engine may have lost some. `bytes`: the encoded memory. */
+  async #putRows({
+    replicaId,
+    descriptor,
+  }: LiveRecord): Promise<{ head: SnapshotHead; bytes: Uint8Array; hasHistory: boolean }> {
     const { writers, engine } = this.#options
     const decoder = new SnapshotDecoder()
     let hasHistory = false
@@ -185,139 +190,20 @@ export class Snapshots {
     if (!decoder.isComplete || head === undefined) {
       throw new CordilleraError('CORRUPT', { detail: `the snapshot of replica ${replicaId} is not all there any more` })
     }
-    return { head, hasHistory }
+    return { head, bytes: decoder.memory, hasHistory }
   }
 
-  async #deleteAll(span: { readonly start: string; readonly end: string | null }): Promise<void> {
+  async #deleteAll(span: Span): Promise<void> {
     const { writers } = this.#options
-    while (await writers.enqueue(() => this.#deleteIn(span, ROWS_MAX)));
+    while (await writers.enqueue(() => this.#deleteIn(span, DELETED_MAX)));
   }
 
   /** Of a writer: deletes what is in the span, so many keys at most. Returns whether there may be more. */
-  async #deleteIn(span: { readonly start: string; readonly end: string | null }, max?: number): Promise<boolean> {
+  async #deleteIn(span: Span, max?: number): Promise<boolean> {
     const { engine, writers } = this.#options
     const batch = engine.batch()
     const count = await feedDeletes(batch, engine, span, max)
     if (count > 0) await writers.write(batch)
     return count === max
-  }
-}
-
-/** A snapshot that is being read, one chunk at a time. */
-export class OutgoingSnapshot {
-  readonly head: SnapshotHead
-  readonly #encoder = new SnapshotEncoder()
-  readonly #snapshot: EngineSnapshot
-  readonly #onClosed: () => void
-  readonly #columns: { readonly column: SnapshotColumn; readonly iterator: EngineIterator }[]
-  #isBegun = false
-  #isEnded = false
-  #busy: Promise<unknown> = Promise.resolve()
-  #closing: Promise<void> | undefined
-
-  constructor(snapshot: EngineSnapshot, head: SnapshotHead, onClosed: () => void) {
-    this.head = head
-    this.#snapshot = snapshot
-    this.#onClosed = onClosed
-    const { descriptor } = head
-    this.#columns = [
-      {
-        column: SnapshotColumn.data,
-        iterator: snapshot.iterate({ ...dataSpan(descriptor), reverse: false }),
-      },
-      {
-        column: SnapshotColumn.history,
-        iterator: snapshot.iterate({ ...historySpan(descriptor), reverse: false }),
-      },
-    ]
-  }
-
-  /**
-   * The next chunk, which the caller owns; undefined behind the last. At most 512 rows, and what the engine has in memory
-   * at once. One call at a time. Rejects with `CLOSED` once closed.
-   */
-  next(): Promise<Uint8Array | undefined> {
-    if (this.#closing !== undefined) return Promise.reject(new CordilleraError('CLOSED'))
-    const chunk = this.#next()
-    this.#busy = chunk.catch(() => undefined)
-    return chunk
-  }
-
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
-    return this.#closing
-  }
-
-  async #next(): Promise<Uint8Array | undefined> {
-    if (!this.#isBegun) {
-      this.#isBegun = true
-      return this.#encoder.head(this.head)
-    }
-    for (;;) {
-      const [first] = this.#columns
-      if (first === undefined) break
-      const rows = await first.iterator.next(ROWS_MAX)
-      if (rows.length > 0) return this.#encoder.rows(first.column, rows)
-      this.#columns.shift()
-      await first.iterator.close()
-    }
-    if (this.#isEnded) return undefined
-    this.#isEnded = true
-    return this.#encoder.end()
-  }
-
-  async #close(): Promise<void> {
-    await this.#busy
-    for (const { iterator } of this.#columns.splice(0)) await iterator.close()
-    await this.#snapshot.close()
-    this.#onClosed()
-  }
-}
-
-/** A snapshot that arrives. */
-export class StagedSnapshot {
-  readonly replicaId: ReplicaId
-  readonly #decoder = new SnapshotDecoder()
-  readonly #put: (chunk: Uint8Array, number: number) => Promise<void>
-  readonly #onAbandoned: () => void
-  #count = 0
-  #stored = 0
-  #isAbandoned = false
-
-  constructor(
-    replicaId: ReplicaId,
-    put: (chunk: Uint8Array, number: number) => Promise<void>,
-    onAbandoned: () => void,
-  ) {
-    this.replicaId = replicaId
-    this.#put = put
-    this.#onAbandoned = onAbandoned
-  }
-
-  /** Known from the first chunk on. */
-  get head(): SnapshotHead | undefined {
-    return this.#decoder.head
-  }
-
-  /** All chunks are here, durable, and fit each other. */
-  get isComplete(): boolean {
-    return this.#decoder.isComplete && this.#stored === this.#count
-  }
-
-  /**
-   * Takes the next chunk, in the order of the sender; it is durable when it resolves. Rejects with `CORRUPT` when it is not
-   * that one, and with `CLOSED` when the snapshot was given up.
-   */
-  async add(chunk: Uint8Array): Promise<void> {
-    if (this.#isAbandoned) throw new CordilleraError('CLOSED', { detail: 'the snapshot was given up' })
-    this.#decoder.add(chunk)
-    await this.#put(chunk, this.#count++)
-    this.#stored++
-  }
-
-  /** Takes no more chunks, and removes those that are here. Too late, and ignored, once it is being installed. */
-  abandon(): void {
-    this.#isAbandoned = true
-    this.#onAbandoned()
   }
 }

@@ -20,13 +20,15 @@ import {
 import { feedBatch, feedDeletes } from './batch-feed.js'
 import { dataKey, dataSpan, historySpan, memoryKey } from './engine-keys.js'
 import { findHistory, HistoryCollector, hasHistory } from './history.js'
+import type { OutgoingSnapshot } from './outgoing-snapshot.js'
 import { Overlay } from './overlay.js'
 import { Page, type PageLimits, type ScanEntry } from './page.js'
 import type { LiveRecord } from './records.js'
 import { type LiveReplica, liveReplica, ReplicaCatalog, type ReplicaState, stageMemory } from './replica-catalog.js'
 import { openRows, type RowSource } from './rows.js'
 import { fillPage } from './scan.js'
-import { type OutgoingSnapshot, Snapshots, type StagedSnapshot } from './snapshots.js'
+import { Snapshots } from './snapshots.js'
+import type { StagedSnapshot } from './staged-snapshot.js'
 import type { EngineBatch, StateEngine } from './state-engine.js'
 import { Writers } from './writers.js'
 
@@ -250,9 +252,16 @@ export class StateStore {
 
   /**
    * Applies the entry at `index`, the one behind the replica's last; visible at once, durable with the next flush. Keys
-   * lie in the replica's span, and versions rise. Values are kept as they are: they must not change any more.
+   * lie in the replica's span, and versions rise. Values are kept as they are: they must not change any more. `descriptor`
+   * is what the range is from this entry on, of the same span.
    */
-  apply(replica: ReplicaState, index: LogIndex, term: Term, writes: readonly Write[]): void {
+  apply(
+    replica: ReplicaState,
+    index: LogIndex,
+    term: Term,
+    writes: readonly Write[],
+    descriptor: Descriptor = replica.descriptor,
+  ): void {
     this.#assertServing()
     const live = this.#ownReplica(replica)
     assert(!live.sealed, 'a replica that is being removed applies nothing')
@@ -262,6 +271,12 @@ export class StateStore {
       for (const { key } of writes) assert(spanContains(live.descriptor, key), 'a replica writes within its span')
       this.#overlay.write(live.descriptor, writes, this.#catalog.safePoint)
     }
+    assert(
+      descriptor.start === live.descriptor.start && descriptor.end === live.descriptor.end,
+      'an entry leaves the span as it is',
+    )
+    assert(descriptor.epoch.confVersion >= live.descriptor.epoch.confVersion, 'epochs do not go back')
+    live.descriptor = descriptor
     live.appliedIndex = index
     live.appliedTerm = term
     if (live.advanced) return
