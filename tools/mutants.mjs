@@ -380,8 +380,8 @@ export const mutants = [
     name: 'leader-without-a-quorum-goes-on',
     row: 'rule: CheckQuorum (thesis 6.2)',
     file: 'packages/raft-core/src/elections.ts',
-    find: 'peerOf(leader, id)?.recentlyActive === true)',
-    put: 'peerOf(leader, id)?.recentlyActive !== undefined)',
+    find: 'peerOf(leader, voter)?.recentlyActive === true)',
+    put: 'peerOf(leader, voter)?.recentlyActive !== undefined)',
     test: 'packages/raft-core',
   },
   {

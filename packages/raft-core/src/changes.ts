@@ -12,7 +12,7 @@ import { becomeFollower } from './elections.js'
 import { ENTRY_HEADER_BYTES, EntryType, sealEntry } from './entry.js'
 import type { GroupState } from './group-state.js'
 import { PeerProgress } from './progress.js'
-import { releaseConfirmedReads } from './reads.js'
+import { applyConfirmedRounds } from './reads.js'
 import { advanceCommit, wantSnapshot } from './replication.js'
 import { type Leader, peerOf } from './role.js'
 
@@ -84,9 +84,10 @@ function regroup(state: GroupState, leader: Leader): void {
   for (const peer of leader.peers) if (!before.includes(peer)) wantSnapshot(state, peer)
   if (leader.transfer !== undefined && !configuration.voters.includes(leader.transfer.to)) leader.transfer = undefined
   leader.replicationDue = true
+  leader.lease?.revoke()
   // Fewer may be enough now.
   advanceCommit(state, leader)
-  releaseConfirmedReads(state, leader)
+  applyConfirmedRounds(state, leader)
 }
 
 function newPeer(id: ReplicaId, nextIndex: number): PeerProgress {

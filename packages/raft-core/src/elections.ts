@@ -2,6 +2,7 @@ import { assert, type LogIndex, NONE, type ReplicaId, type Term } from '@cordill
 import { isVoter, peersOf } from './configuration.js'
 import { ENTRY_HEADER_BYTES, EntryType, sealEntry } from './entry.js'
 import type { GroupState } from './group-state.js'
+import { LeaderLease } from './lease.js'
 import type { TimeoutNow, VoteReply, VoteRequest } from './message.js'
 import { PeerProgress } from './progress.js'
 import { isQuorum, voteResult } from './quorum.js'
@@ -33,7 +34,7 @@ export function becomeFollower(state: GroupState, term: Term, leader: ReplicaId)
 /** Begins an election: the rehearsal, or at once the real one when the leader asked for it. */
 export function startElection(state: GroupState, isTransfer: boolean): void {
   assert(state.role.kind !== 'leader', 'a leader does not campaign')
-  if (!mayCampaign(state)) return
+  if (!mayCampaign(state) || (!isTransfer && isLeaseGranted(state))) return
   state.quiescent = false
   state.restartElectionTimer()
   if (isTransfer) {
@@ -92,6 +93,7 @@ function becomeLeader(state: GroupState): void {
     termStartIndex,
     lastChangeIndex: termStartIndex,
     reads: new ReadQueue((voter) => (voter === id ? leader.reads.round : (peerOf(leader, voter)?.readRound ?? 0))),
+    lease: state.options.lease && new LeaderLease(state.options.lease),
     matchOf: (voter) => (voter === id ? log.durableIndex : (peerOf(leader, voter)?.matchIndex ?? 0)),
     uncommittedBytes: 0,
     heartbeatElapsedTicks: 0,
@@ -105,18 +107,25 @@ function becomeLeader(state: GroupState): void {
   log.append(sealEntry(state.term, termStartIndex, EntryType.empty, new Uint8Array(ENTRY_HEADER_BYTES)))
 }
 
-/** Whether the leader was heard so lately that no election may disturb it (thesis 4.2.3, 6.2). */
+/** Whether the leader was heard so lately that no election may disturb it (thesis 4.2.3, 6.2), or that it may hold a lease. */
 export function isLeaderSticky(state: GroupState): boolean {
+  if (isLeaseGranted(state)) return true
   return state.leader !== NONE && state.electionElapsedTicks < state.options.electionTimeoutTicks
+}
+
+function isLeaseGranted({ leaseGrant }: GroupState): boolean {
+  return leaseGrant?.isRunning === true
 }
 
 /** The request's term is the present one, or a later one that a pre-vote does not adopt. */
 export function onVoteRequest(state: GroupState, request: VoteRequest): void {
-  const { from, pre, term, lastIndex, lastTerm } = request
+  const { from, pre, term, lastIndex, lastTerm, transfer } = request
   const { log } = state
   const isUpToDate = lastTerm > log.lastTerm || (lastTerm === log.lastTerm && lastIndex >= log.lastIndex)
   const isFree = state.vote === from || (state.vote === NONE && state.leader === NONE) || (pre && term > state.term)
-  if (!isUpToDate || !isFree) {
+  // The present term may be later than the one in which the leader was heard.
+  const isBound = !transfer && isLeaseGranted(state)
+  if (!isUpToDate || !isFree || isBound) {
     refuseVote(state, request)
     return
   }
@@ -188,7 +197,7 @@ export function tickLeader(state: GroupState, leader: Leader): void {
   }
   if (++state.electionElapsedTicks >= electionTimeoutTicks) {
     state.electionElapsedTicks = 0
-    if (!isQuorum(state.configuration, (id) => id === state.id || peerOf(leader, id)?.recentlyActive === true)) {
+    if (state.checksQuorum && !isQuorumActive(state, leader)) {
       becomeFollower(state, state.term, NONE)
       return
     }
@@ -197,6 +206,11 @@ export function tickLeader(state: GroupState, leader: Leader): void {
   const isDue = ++leader.heartbeatElapsedTicks >= heartbeatIntervalTicks
   // A round of reads that lasts to the next tick asks everyone.
   if (isDue || readRoundUnderWay(leader) > 0) leader.heartbeatDue = true
+}
+
+/** Whether this replica and those that it has heard since the last check are a quorum. */
+function isQuorumActive({ configuration, id }: GroupState, leader: Leader): boolean {
+  return isQuorum(configuration, (voter) => voter === id || peerOf(leader, voter)?.recentlyActive === true)
 }
 
 /** What this replica wrote up to `token` is durable: its own vote counts from now on, and its log towards a commit. */

@@ -67,6 +67,7 @@ export function refuseFormerLeader(state: GroupState, from: ReplicaId): void {
 function follow(state: GroupState, leader: ReplicaId): void {
   const { role } = state
   assert(role.kind !== 'leader', 'a term has one leader')
+  state.leaseGrant?.onLeaderHeard()
   if (role.kind !== 'follower') {
     becomeFollower(state, state.term, leader)
     return

@@ -1,5 +1,6 @@
 import { type LogIndex, NONE, type ReplicaId, type Term } from '@cordillera/base'
 import type { Configuration } from './configuration.js'
+import { LeaseGrant } from './lease.js'
 import type { Message } from './message.js'
 import type { RaftOptions } from './options.js'
 import type { Ready } from './ready.js'
@@ -32,6 +33,9 @@ export class GroupState {
   electionElapsedTicks = 0
   /** When, on that count, a replica that does not lead campaigns; random, drawn anew with every start of the count. */
   electionDueTicks = 0
+  readonly checksQuorum: boolean
+  /** Present exactly when lease reads are on. */
+  readonly leaseGrant: LeaseGrant | undefined
   quiescent = false
   /** A snapshot is being installed: nothing is delivered, and no election begun. */
   isRestoring = false
@@ -54,6 +58,8 @@ export class GroupState {
     this.outbox.writtenVote = this.vote
     this.outbox.writtenCommit = options.hardState.commitIndex
     this.outbox.shownTerm = this.term
+    this.checksQuorum = options.checkQuorum ?? true
+    this.leaseGrant = options.lease && new LeaseGrant(options.lease)
     this.restartElectionTimer()
   }
 

@@ -1,5 +1,6 @@
 export * from './configuration.js'
 export * from './entry.js'
+export type { LeaseOptions } from './lease.js'
 export * from './log-reader.js'
 export * from './message.js'
 export { defaultRaftLimits, type RaftOptions, READS_WAITING_MAX } from './options.js'

@@ -1,5 +1,6 @@
 import { assert, type LogIndex, NONE, type Random, type ReplicaId } from '@cordillera/base'
 import type { Configuration } from './configuration.js'
+import { checkLease, type LeaseOptions } from './lease.js'
 import type { LogReader } from './log-reader.js'
 import type { HardState } from './ready.js'
 
@@ -26,6 +27,14 @@ export interface RaftOptions {
   readonly committedBytesMax: number
   /** Bytes of a leader's proposals without a commit; what would exceed it is refused, unless nothing is waiting. */
   readonly uncommittedBytesMax: number
+  /**
+   * Whether a leader that a quorum has not answered for an election timeout steps down (thesis 6.2). True unless said
+   * otherwise. Without it one that is cut off leads on, and its proposals and reads wait until it hears of a later term; and
+   * one that is heard by all and hears nobody holds the group up for as long as that lasts.
+   */
+  readonly checkQuorum?: boolean
+  /** Set: reads are answered without a round of messages while a lease is valid. Left out: never. Needs `checkQuorum`. */
+  readonly lease?: LeaseOptions
 }
 
 /** The limits that DESIGN.md names, with ticks of 100 ms. */
@@ -42,8 +51,9 @@ export const defaultRaftLimits = {
 /** Reads that one group lets wait for the confirmation of its leadership. A host asks once a turn for all it has. */
 export const READS_WAITING_MAX = 4096
 
-/** Asserts what the rest of the core relies on. */
+/** Asserts what the rest of the core relies on; what an operator may have chosen is refused with `CONFIG_INVALID`. */
 export function checkOptions(options: RaftOptions): void {
+  if (options.lease !== undefined) checkLease(options.lease, options.checkQuorum ?? true)
   const { log, hardState, appliedIndex } = options
   assert(options.replicaId !== NONE, 'a replica has an id')
   assert(options.heartbeatIntervalTicks >= 1, 'heartbeats are at least a tick apart')

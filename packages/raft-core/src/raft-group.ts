@@ -21,7 +21,7 @@ import type { Message } from './message.js'
 import { checkOptions, type RaftOptions } from './options.js'
 import type { ProgressView } from './progress.js'
 import { isQuorum } from './quorum.js'
-import { tryAskRead } from './reads.js'
+import { mayReadByLease, tryAskRead } from './reads.js'
 import type { Ready, RoleView } from './ready.js'
 import { onAppendReply, onHeartbeatReply, onSnapshotRequest, sendHeartbeats } from './replication.js'
 import { cancelRestore, finishRestore, type Snapshot, tryBeginRestore } from './restoring.js'
@@ -149,7 +149,7 @@ export class RaftGroup {
   /**
    * Asks for a linearizable read (thesis 6.4). It comes back through `Ready.reads`, with the index to have applied
    * first, or through `Ready.readsDropped`. Reads asked between two readies share one round of messages: ask once for
-   * all that wait.
+   * all that wait. While {@link hasLease} it needs no round.
    */
   requestRead(): ReadResult {
     const state = this.#state
@@ -232,14 +232,18 @@ export class RaftGroup {
     return 'started'
   }
 
-  /** Begins an election now, with PreVote first. Nothing happens on a leader, or when this replica is no voter. */
+  /**
+   * Begins an election now, with PreVote first. Nothing happens on a leader, when this replica is no voter, or while it owes a
+   * leader its lease.
+   */
   campaign(): void {
     if (this.#state.role.kind !== 'leader') startElection(this.#state, false)
   }
 
   /**
    * The leader's process is known to be gone. A follower forgets the leader, stops refusing others their votes for its
-   * sake, and campaigns after 1 to 3 ticks if it is a voter. Elsewhere nothing happens.
+   * sake, and campaigns after 1 to 3 ticks if it is a voter; with lease reads on, neither before a lease that it may have
+   * helped to has run out. Elsewhere nothing happens.
    */
   onLeaderUnreachable(): void {
     const state = this.#state
@@ -312,6 +316,7 @@ export class RaftGroup {
     const state = this.#state
     assert(this.canQuiesce() && state.role.kind === 'leader', 'only a group with nothing to do rests')
     state.quiescent = true
+    state.role.lease?.revoke()
     sendHeartbeats(state, state.role, true)
   }
 
@@ -363,6 +368,12 @@ export class RaftGroup {
 
   get configuration(): Configuration {
     return this.#state.configuration
+  }
+
+  /** Whether a read asked now would be confirmed at once, by the lease. Never when lease reads are off. */
+  get hasLease(): boolean {
+    const state = this.#state
+    return state.role.kind === 'leader' && mayReadByLease(state, state.role)
   }
 
   /** To whom a leader is handing over; 0 for nobody. */

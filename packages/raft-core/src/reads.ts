@@ -6,7 +6,7 @@ import { committedIndex } from './quorum.js'
 import { type Leader, peerOf } from './role.js'
 
 /**
- * Linearizable reads by ReadIndex (thesis 6.4).
+ * Linearizable reads by ReadIndex (thesis 6.4), or at once while a lease is valid (`lease.ts`).
  *
  * Reads asked between two readies share one round. A round gets its number, and its index, only after the reads were
  * asked; every heartbeat from then on carries it, and a peer's answer confirms that the peer still knew this leader
@@ -38,14 +38,24 @@ interface ReadRound {
   readonly readIds: readonly number[]
 }
 
-/** Queues a read; undefined when too many are waiting. */
+/** Queues a read, or confirms it at once by the lease; undefined when too many are waiting. */
 export function tryAskRead(state: GroupState, leader: Leader): number | undefined {
   const { reads } = leader
-  if (reads.waitingCount >= READS_WAITING_MAX) return undefined
+  const { outbox, commitIndex } = state
+  if (reads.waitingCount + outbox.reads.length >= READS_WAITING_MAX) return undefined
   const readId = state.nextReadId++
+  if (mayReadByLease(state, leader)) {
+    outbox.reads = pushed(outbox.reads, { readId, index: commitIndex })
+    return readId
+  }
   reads.asked.push(readId)
   reads.waitingCount++
   return readId
+}
+
+/** Whether a read asked now needs no round: nobody can have been elected in a later term, and this one has a commit. */
+export function mayReadByLease(state: GroupState, leader: Leader): boolean {
+  return state.commitIndex >= leader.termStartIndex && leader.lease?.isValid === true
 }
 
 export function hasReadRoundToStart(state: GroupState, leader: Leader): boolean {
@@ -55,11 +65,17 @@ export function hasReadRoundToStart(state: GroupState, leader: Leader): boolean 
 /** Gives all reads asked so far a round of their own, which leaves with this ready. */
 export function startReadRound(state: GroupState, leader: Leader): void {
   const { reads } = leader
-  reads.round++
-  reads.rounds.push({ round: reads.round, index: state.commitIndex, readIds: reads.asked })
+  reads.rounds.push({ round: beginRound(leader), index: state.commitIndex, readIds: reads.asked })
   reads.asked = []
   leader.readRoundDue = true
-  releaseConfirmedReads(state, leader)
+  applyConfirmedRounds(state, leader)
+}
+
+/** What leaves from now on carries the number of a new round. */
+export function beginRound({ reads, lease }: Leader): number {
+  reads.round++
+  lease?.onRoundSent(reads.round)
+  return reads.round
 }
 
 /** The round that a heartbeat may confirm; 0 when no read waits for one. */
@@ -72,7 +88,7 @@ export function onReadRoundConfirmed(state: GroupState, leader: Leader, reply: H
   const peer = peerOf(leader, reply.from)
   if (peer === undefined || reply.readRound <= peer.readRound) return
   peer.readRound = reply.readRound
-  releaseConfirmedReads(state, leader)
+  applyConfirmedRounds(state, leader)
 }
 
 /** Leadership is lost: nothing of what waits can be answered. */
@@ -81,10 +97,12 @@ export function dropReads(state: GroupState, leader: Leader): void {
   giveUp(state, leader.reads.asked)
 }
 
-export function releaseConfirmedReads(state: GroupState, leader: Leader): void {
+/** The rounds that a quorum has confirmed answer their reads, and renew the lease. */
+export function applyConfirmedRounds(state: GroupState, leader: Leader): void {
   const { reads } = leader
-  if (reads.rounds.length === 0) return
+  if (reads.rounds.length === 0 && leader.lease === undefined) return
   const confirmed = committedIndex(state.configuration, reads.roundOf)
+  leader.lease?.onRoundsConfirmed(confirmed)
   while (reads.rounds.length > 0 && reads.rounds[0]!.round <= confirmed) {
     const { index, readIds } = reads.rounds.shift()!
     reads.waitingCount -= readIds.length

@@ -5,7 +5,7 @@ import { type GroupState, pushed } from './group-state.js'
 import type { AppendReply, HeartbeatReply, SnapshotRequest } from './message.js'
 import type { PeerProgress } from './progress.js'
 import { committedIndex } from './quorum.js'
-import { onReadRoundConfirmed, readRoundUnderWay } from './reads.js'
+import { beginRound, onReadRoundConfirmed, readRoundUnderWay } from './reads.js'
 import { type Leader, peerOf } from './role.js'
 
 /**
@@ -153,7 +153,8 @@ export function sendHeartbeats(state: GroupState, leader: Leader, quiesce: boole
   leader.heartbeatDue = false
   leader.readRoundDue = false
   leader.heartbeatElapsedTicks = 0
-  const readRound = readRoundUnderWay(leader)
+  // A lease is renewed whether or not a read waits, but for a rest.
+  const readRound = leader.lease === undefined || quiesce ? readRoundUnderWay(leader) : beginRound(leader)
   for (const peer of leader.peers) sendHeartbeat(state, peer, readRound, quiesce)
 }
 
@@ -206,6 +207,7 @@ function hear({ transfer }: Leader, { id }: PeerProgress): boolean {
 /** Tells the next leader to campaign once it has the whole log (thesis 3.10). */
 function continueTransfer(state: GroupState, leader: Leader, peer: PeerProgress): void {
   if (leader.transfer?.to !== peer.id || peer.matchIndex < state.log.lastIndex) return
+  leader.lease?.forfeit()
   state.send({ kind: 'timeout-now', from: state.id, to: peer.id, term: state.term })
 }
 

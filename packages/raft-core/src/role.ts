@@ -1,4 +1,5 @@
 import type { LogIndex, ReplicaId } from '@cordillera/base'
+import type { LeaderLease } from './lease.js'
 import type { PeerProgress } from './progress.js'
 import type { ReadQueue } from './reads.js'
 
@@ -36,6 +37,8 @@ export interface Leader {
    */
   lastChangeIndex: LogIndex
   readonly reads: ReadQueue
+  /** Present exactly when lease reads are on. */
+  readonly lease: LeaderLease | undefined
   /** What a voter is known to be durable up to; for the quorum arithmetic. */
   readonly matchOf: (voter: ReplicaId) => LogIndex
   /** Bytes of the proposals of this term that are not delivered as committed yet. */

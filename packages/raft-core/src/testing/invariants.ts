@@ -13,12 +13,13 @@ import type { VirtualReplica } from './virtual-replica.js'
  */
 export class Invariants {
   readonly #leaders = new Map<Term, ReplicaId>()
+  #newestTerm: Term = 0
   /** Every entry ever seen: by `index:term`, its payload and the term before it. */
   readonly #entries = new Map<string, string>()
   /** What each leader of a term had in its log, index to term. */
   readonly #leaderLogs = new Map<Term, Map<LogIndex, Term>>()
-  /** Terms and payloads of everything that some replica knew to be committed. */
-  readonly #committed: { readonly term: Term; readonly payload: string }[] = []
+  /** Everything that some replica knew to be committed. */
+  readonly #committed: Committed[] = []
 
   /** The highest index that any replica has known to be committed. */
   get committedIndex(): LogIndex {
@@ -30,7 +31,7 @@ export class Invariants {
   }
 
   /** The term and payload at each committed index, in order. */
-  get committed(): readonly { readonly term: Term; readonly payload: string }[] {
+  get committed(): readonly Committed[] {
     return this.#committed
   }
 
@@ -72,8 +73,14 @@ export class Invariants {
         return holder.log.durableTermAt(index) === entry.term || holder.restoredIndex >= index
       }
       if (!isQuorum(group.configuration, isDurable)) fail(`entry ${index} is durable on a quorum`, replica)
-      this.#committed.push({ term: entry.term, payload: payloadOf(entry) })
+      this.#committed.push({ term: entry.term, payload: payloadOf(entry), knownIn: group.term })
     }
+  }
+
+  /** Nobody has been elected in a later term than one that may read by its lease. */
+  onLease(replica: VirtualReplica): void {
+    const { group } = replica
+    if (this.#newestTerm > group.term && group.hasLease) fail('a lease excludes later leaders', replica)
   }
 
   /** As a message leaves a replica: it says nothing that a crash could make untrue. */
@@ -102,15 +109,16 @@ export class Invariants {
     const other = this.#leaders.get(term)
     if (other !== undefined) fail(`election safety in term ${term} (${other} leads)`, replica)
     this.#leaders.set(term, replica.id)
+    this.#newestTerm = Math.max(this.#newestTerm, term)
     const leaderLog = new Map<LogIndex, Term>()
     for (let index = replica.log.compactedIndex; index <= replica.log.lastIndex; index++) {
       leaderLog.set(index, replica.log.termAt(index)!)
     }
     this.#leaderLogs.set(term, leaderLog)
     this.#committed.forEach((entry, at) => {
-      if (at + 1 > replica.log.compactedIndex && leaderLog.get(at + 1) !== entry.term) {
-        fail('leader completeness', replica)
-      }
+      // The election may have been a while ago, and others may have been elected and have committed since.
+      if (entry.knownIn >= term || at + 1 <= replica.log.compactedIndex) return
+      if (leaderLog.get(at + 1) !== entry.term) fail('leader completeness', replica)
     })
   }
 
@@ -121,6 +129,13 @@ export class Invariants {
     if (known !== undefined && known !== value) throw new Error(`broken: log matching at ${key}`)
     this.#entries.set(key, value)
   }
+}
+
+interface Committed {
+  readonly term: Term
+  readonly payload: string
+  /** The term of whoever knew it first: not before that in which it was committed. */
+  readonly knownIn: Term
 }
 
 export function payloadOf(entry: Entry): string {

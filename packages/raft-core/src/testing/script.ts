@@ -6,7 +6,7 @@ import type { HardState, Ready } from '../ready.js'
 import { payloadOf } from './invariants.js'
 import { MemoryLog } from './memory-log.js'
 import { VirtualCluster } from './virtual-cluster.js'
-import type { Limits, VirtualReplica, VirtualSnapshot } from './virtual-replica.js'
+import type { Choices, Limits, VirtualReplica, VirtualSnapshot } from './virtual-replica.js'
 
 /**
  * Runs the commands of a text script against a {@link VirtualCluster} and says what happened, a line an event.
@@ -46,9 +46,9 @@ export class Script {
     this.#logs.set(id, MemoryLog.of(entries, { term, vote: 0, commitIndex }))
   }
 
-  found(configuration: Configuration, empty: readonly ReplicaId[], limits: Partial<Limits>): void {
+  found(configuration: Configuration, empty: readonly ReplicaId[], choices: Choices): void {
     const random = new SeededRandom(1)
-    this.#cluster = new VirtualCluster({ configuration, empty, random, limits, logs: this.#logs })
+    this.#cluster = new VirtualCluster({ ...choices, configuration, empty, random, logs: this.#logs })
   }
 
   sayReady(replica: VirtualReplica, ready: Ready): void {
@@ -133,10 +133,14 @@ const commands: Readonly<Record<string, Command>> = {
     script.prepare(ids[0]!, terms, Number(named.term ?? terms.at(-1) ?? 0), Number(named.commit ?? 0))
   },
   cluster: (script, { ids, named }) => {
-    const { outgoing, learners, empty, ...rest } = named
+    const { outgoing, learners, empty, lease, drift = '0', 'check-quorum': checkQuorum, ...rest } = named
     const limits: Partial<Limits> = {}
     for (const [name, value] of Object.entries(rest)) limits[limitNames[name]!] = Number(value)
-    script.found({ voters: ids, outgoing: idsOf(outgoing), learners: idsOf(learners) }, idsOf(empty), limits)
+    script.found({ voters: ids, outgoing: idsOf(outgoing), learners: idsOf(learners) }, idsOf(empty), {
+      limits,
+      checkQuorum: checkQuorum !== 'off',
+      lease: lease === undefined ? undefined : { durationMs: Number(lease), clockDriftMax: Number(drift) },
+    })
   },
   status: (script) => {
     for (const replica of script.cluster.replicas) script.say(statusText(replica))
@@ -148,6 +152,9 @@ const commands: Readonly<Record<string, Command>> = {
       script.say(`${id} of ${peer.id}: ${view.state} match=${view.matchIndex} next=${view.nextIndex}`)
     }
   }),
+  refusals: (script) => {
+    for (const [id, count] of script.cluster.refusals) script.say(`${id}: ${count} refused`)
+  },
   network: (script) => {
     for (const message of script.cluster.network) script.say(messageText(message))
     for (const snapshot of script.cluster.snapshots) script.say(snapshotText(snapshot))
@@ -155,6 +162,9 @@ const commands: Readonly<Record<string, Command>> = {
   tick: onEach((_script, { group }, { named }) => {
     for (let i = 0; i < Number(named.count ?? 1); i++) group.tick()
   }),
+  pass: ({ cluster }, { ids, named }) => {
+    for (const { id, clock } of cluster.replicas) clock.pass(Number(named[id] ?? ids[0]))
+  },
   campaign: onEach((_script, { group }) => group.campaign()),
   propose: onOne((script, replica, { words }) => {
     for (const word of words.slice(1)) {
@@ -280,10 +290,10 @@ function statusText(replica: VirtualReplica): string {
   if (!isUp) return `${id}: down`
   const terms: number[] = []
   for (let index = log.compactedIndex + 1; index <= log.lastIndex; index++) terms.push(log.termAt(index)!)
-  const rests = group.quiescent ? ', resting' : ''
+  const extras = `${group.quiescent ? ', resting' : ''}${group.hasLease ? ', lease' : ''}`
   return (
     `${id}: ${group.role} of term ${group.term}, leader ${group.leader || 'unknown'}, ` +
-    `commit ${group.commitIndex}, applied ${group.appliedIndex}, terms [${terms.join(' ')}]${rests}`
+    `commit ${group.commitIndex}, applied ${group.appliedIndex}, terms [${terms.join(' ')}]${extras}`
   )
 }
 

@@ -7,7 +7,7 @@ import type { ProposeResult } from '../raft-group.js'
 import type { Ready } from '../ready.js'
 import { Invariants } from './invariants.js'
 import { MemoryLog } from './memory-log.js'
-import { type Limits, VirtualReplica, type VirtualSnapshot } from './virtual-replica.js'
+import { type Choices, VirtualReplica, type VirtualSnapshot } from './virtual-replica.js'
 
 /** A group of replicas and the messages between them. Every step checks the {@link Invariants}. */
 export class VirtualCluster {
@@ -18,35 +18,51 @@ export class VirtualCluster {
   snapshots: VirtualSnapshot[] = []
   /** Links, `from>to`, on which messages are lost as they are sent. */
   readonly cutLinks = new Set<string>()
+  /** Replicas whose processes stand still: nothing reaches them and they do nothing, while their clocks go on. */
+  readonly paused = new Set<ReplicaId>()
   /** Reads asked and not answered: what was known to be committed when each was asked. */
   readonly #readFloors = new Map<string, LogIndex>()
   confirmedReadCount = 0
+  /** How often a read was asked of a leader with a lease. */
+  leaseReadCount = 0
+  /** How many appends each replica has refused. */
+  readonly refusals = new Map<ReplicaId, number>()
   /** How often entries replaced others in some log. */
   replacementCount = 0
 
-  constructor(options: {
-    readonly configuration: Configuration
-    readonly random?: Random
-    readonly limits?: Partial<Limits>
-    readonly logs?: ReadonlyMap<ReplicaId, MemoryLog>
-    /** Replicas that hold nothing yet. */
-    readonly empty?: readonly ReplicaId[]
-  }) {
-    const { configuration, limits = {}, random = new SeededRandom(1), logs, empty = [] } = options
+  constructor(
+    options: Choices & {
+      readonly configuration: Configuration
+      readonly random?: Random
+      readonly logs?: ReadonlyMap<ReplicaId, MemoryLog>
+      /** Replicas that hold nothing yet. */
+      readonly empty?: readonly ReplicaId[]
+    },
+  ) {
+    const { configuration, random = new SeededRandom(1), logs, empty = [] } = options
     const ids = [...peersOf(configuration, 0), ...empty]
     this.replicas = ids.map(
-      (id) => new VirtualReplica(id, configuration, logs?.get(id) ?? new MemoryLog(), random, limits),
+      (id) => new VirtualReplica(id, configuration, logs?.get(id) ?? new MemoryLog(), random, options),
     )
   }
 
   get running(): VirtualReplica[] {
-    return this.replicas.filter((replica) => replica.isUp && !replica.isEmpty)
+    return this.replicas.filter((replica) => this.isRunning(replica))
+  }
+
+  isRunning({ isUp, isEmpty, id }: VirtualReplica): boolean {
+    return isUp && !isEmpty && !this.paused.has(id)
   }
 
   replica(id: ReplicaId): VirtualReplica {
     const found = this.replicas.find((replica) => replica.id === id)
     if (found === undefined) throw new Error(`no replica ${id}`)
     return found
+  }
+
+  /** Time passes, for everyone. */
+  pass(ms: number): void {
+    for (const { clock } of this.replicas) clock.pass(ms)
   }
 
   /** Runs a step of a running replica and checks what it now knows to be committed. */
@@ -58,6 +74,7 @@ export class VirtualCluster {
     const hasLed = role === 'leader' && group.role === 'leader' && term === group.term
     if (hasLed && group.commitIndex > commitIndex) this.invariants.onLeaderCommit(replica)
     this.invariants.onCommit(replica, this.replicas)
+    this.invariants.onLease(replica)
   }
 
   take(replica: VirtualReplica): Ready {
@@ -66,6 +83,7 @@ export class VirtualCluster {
     if (ready.entries.length > 0 && ready.entries[0]!.index <= lastIndexBefore) this.replacementCount++
     this.invariants.onCommit(replica, this.replicas)
     this.invariants.onReady(replica, ready, lastIndexBefore)
+    if (ready.roleChange?.role === 'leader') this.#onElected()
     for (const message of ready.messages) this.#send(replica, message)
     for (const to of ready.snapshots) {
       if (this.cutLinks.has(`${replica.id}>${to}`)) replica.group.onSnapshotEnded(to)
@@ -83,6 +101,11 @@ export class VirtualCluster {
       if (!this.#readFloors.delete(this.#readKey(replica, readId))) throw new Error('broken: a read dropped twice')
     }
     return ready
+  }
+
+  /** Also those that stand still are looked at. */
+  #onElected(): void {
+    for (const replica of this.replicas) if (replica.isUp && !replica.isEmpty) this.invariants.onLease(replica)
   }
 
   sync(replica: VirtualReplica): void {
@@ -142,13 +165,16 @@ export class VirtualCluster {
 
   /** Returns the read's id, or the reason of the refusal. */
   read(replica: VirtualReplica): number | string {
+    const { hasLease } = replica.group
     const result = replica.group.requestRead()
     if (result.kind === 'refused') return result.reason
+    if (hasLease) this.leaseReadCount++
     this.#readFloors.set(this.#readKey(replica, result.readId), this.invariants.committedIndex)
     return result.readId
   }
 
   crash(replica: VirtualReplica): void {
+    this.paused.delete(replica.id)
     replica.crash()
     for (const key of this.#readFloors.keys()) if (key.startsWith(`${replica.id}:`)) this.#readFloors.delete(key)
   }
@@ -189,6 +215,9 @@ export class VirtualCluster {
 
   #send(from: VirtualReplica, message: Message): void {
     this.invariants.onSend(from, message)
+    if (message.kind === 'append-reply' && !message.accepted) {
+      this.refusals.set(from.id, (this.refusals.get(from.id) ?? 0) + 1)
+    }
     if (!this.cutLinks.has(`${message.from}>${message.to}`)) this.network.push(message)
   }
 

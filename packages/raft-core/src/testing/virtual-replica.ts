@@ -1,13 +1,22 @@
 import { assert, type LogIndex, type Random, type ReplicaId, type Term } from '@cordillera/base'
 import { type ChangeStep, type Configuration, changeConfiguration, leaveJoint } from '../configuration.js'
 import { type Entry, EntryType, entryPayload } from '../entry.js'
+import type { LeaseOptions } from '../lease.js'
 import type { Message } from '../message.js'
 import { defaultRaftLimits, type RaftOptions } from '../options.js'
 import { RaftGroup } from '../raft-group.js'
 import type { Ready } from '../ready.js'
 import type { MemoryLog } from './memory-log.js'
+import { VirtualClock } from './virtual-clock.js'
 
 export type Limits = { -readonly [Name in keyof typeof defaultRaftLimits]: number }
+
+/** What a test chooses besides the limits. With `lease` the group reads the replica's own clock. */
+export interface Choices {
+  readonly limits?: Partial<Limits>
+  readonly checkQuorum?: boolean
+  readonly lease?: Omit<LeaseOptions, 'now'> | undefined
+}
 
 /** What a leader sends to one that its log cannot serve: everything that it has applied. */
 export interface VirtualSnapshot {
@@ -26,6 +35,7 @@ export interface VirtualSnapshot {
 export class VirtualReplica {
   readonly id: ReplicaId
   readonly log: MemoryLog
+  readonly clock = new VirtualClock()
   readonly #first: Configuration
   readonly #options: Omit<RaftOptions, 'hardState' | 'appliedIndex' | 'configuration'>
   #group: RaftGroup | undefined
@@ -44,12 +54,16 @@ export class VirtualReplica {
     configuration: Configuration,
     log: MemoryLog,
     random: Random,
-    limits: Partial<Limits> = {},
+    { limits = {}, checkQuorum = true, lease }: Choices = {},
   ) {
     this.id = id
     this.log = log
     this.#first = configuration
-    this.#options = { replicaId: id, log, random, ...defaultRaftLimits, ...limits }
+    const now = () => this.clock.nowMs
+    this.#options = {
+      ...{ replicaId: id, log, random, ...defaultRaftLimits, ...limits, checkQuorum },
+      ...(lease === undefined ? {} : { lease: { ...lease, now } }),
+    }
     const { voters, outgoing, learners } = configuration
     if ([...voters, ...outgoing, ...learners].includes(id)) this.#group = this.#start()
   }
@@ -73,6 +87,10 @@ export class VirtualReplica {
 
   get loading(): Ready['load'] {
     return this.#loading
+  }
+
+  tick(): void {
+    if (!this.group.quiescent) this.group.tick()
   }
 
   /** Takes a ready, writes, applies. Its `messages` may be sent; those after sync come from {@link syncNext}. */
@@ -169,6 +187,7 @@ export class VirtualReplica {
   restart(): void {
     this.applied.length = this.flushedIndex
     this.isUp = true
+    this.clock.restart()
     if (this.#group !== undefined) this.#group = this.#start()
   }
 
