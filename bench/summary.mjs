@@ -40,6 +40,7 @@ export function median(values) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
+/** Titles, figures and digits behind the point. */
 const COLUMNS = [
   ['', 'name'],
   ['req/s', 'requestsPerSec', 0],
@@ -52,12 +53,12 @@ const COLUMNS = [
   ['writes/sync', 'writesPerSync', 1],
 ]
 
-export function formatRows(rows) {
+export function formatRows(rows, columns = COLUMNS) {
   const cells = [
-    COLUMNS.map(([title]) => title),
-    ...rows.map((row) => COLUMNS.map(([, figure, digits]) => formatCell(row[figure], digits))),
+    columns.map(([title]) => title),
+    ...rows.map((row) => columns.map(([, figure, digits]) => formatCell(row[figure], digits))),
   ]
-  const widths = COLUMNS.map((_, column) => Math.max(...cells.map((line) => line[column].length)))
+  const widths = columns.map((_, column) => Math.max(...cells.map((line) => line[column].length)))
   return cells
     .map((line) => line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  '))
     .join('\n')
@@ -80,6 +81,6 @@ export function formatGoals(goals, rows) {
 }
 
 /** Four significant digits are more than the noise leaves. */
-function rounded(value) {
+export function rounded(value) {
   return Number(value.toPrecision(4))
 }
