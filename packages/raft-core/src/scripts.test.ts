@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { Script } from './testing/script.js'
 
@@ -68,4 +68,24 @@ describe('scripts', () => {
       expect(actual).toBe(isRewriting ? actual : text)
     })
   }
+})
+
+describe('the index of the README', () => {
+  const home = new URL('../', import.meta.url)
+  const readme = readFileSync(new URL('README.md', home), 'utf8')
+  const targets = [...readme.matchAll(/^\[[^\]]+\]: (\S+)$/gm)].map(([, target]) => target!)
+
+  it('has every script, and nothing that is not there', () => {
+    expect(names.filter((name) => !targets.includes(`testdata/${name}`))).toEqual([])
+    expect(targets.filter((target) => !existsSync(new URL(target, home)))).toEqual([])
+  })
+
+  it('names functions where they are', () => {
+    const named = [...readme.matchAll(/((?:`[^`]+`(?:, )?)+) \(\[([a-z-]+[.]ts)\]\)/g)]
+    expect(named.length).toBeGreaterThan(60)
+    for (const [, functions, file] of named) {
+      const source = readFileSync(new URL(`src/${file}`, home), 'utf8')
+      for (const [, name] of functions!.matchAll(/(\w+)`/g)) expect(source, `${name} in ${file}`).toMatch(`${name}`)
+    }
+  })
 })

@@ -192,8 +192,9 @@ const commands: Readonly<Record<string, Command>> = {
     }
     const position = script.cluster.snapshots.findIndex(({ from, to }) => `${from}>${to}` === words.at(-1))
     if (position < 0) throw new Error('no such snapshot')
+    const { to } = script.cluster.snapshots[position]!
     if (words[0] === 'lost') script.cluster.loseSnapshot(position)
-    else script.cluster.deliverSnapshot(position)
+    else if (!script.cluster.deliverSnapshot(position)) script.say(`${to}: does not want it`)
   },
   install: onEach((script, replica) => {
     replica.finishRestore()

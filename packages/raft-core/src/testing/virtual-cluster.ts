@@ -131,13 +131,21 @@ export class VirtualCluster {
     if (!this.cutLinks.has(`${id}>${to}`)) this.network.push({ kind: 'snapshot-request', from: id, to, term })
   }
 
-  /** Takes the snapshot at `position` out of the network; it is lost where its receiver is down or does not want it. */
-  deliverSnapshot(position: number): void {
+  /**
+   * Takes the snapshot at `position` out of the network. Returns whether its receiver is up and wants it; otherwise it is lost.
+   */
+  deliverSnapshot(position: number): boolean {
     const snapshot = this.#takeSnapshot(position)
     const receiver = this.replica(snapshot.to)
-    if (receiver.isEmpty && receiver.isUp) receiver.beginRestore(snapshot)
-    else this.step(receiver, () => receiver.beginRestore(snapshot))
+    let isWanted = false
+    if (receiver.isEmpty && receiver.isUp) isWanted = receiver.beginRestore(snapshot)
+    else {
+      this.step(receiver, () => {
+        isWanted = receiver.beginRestore(snapshot)
+      })
+    }
     this.#endSnapshot(snapshot)
+    return isWanted
   }
 
   loseSnapshot(position: number): void {
