@@ -1,5 +1,5 @@
 import type { NodeId, RangeId, ReplicaId, Term } from '@cordillera/base'
-import type { Epoch } from '@cordillera/ranges'
+import type { Epoch, ReplicaType } from '@cordillera/ranges'
 
 /** The shapes of the admin API, as the node gives them; bounds are without the keyspace's prefix. */
 
@@ -48,7 +48,7 @@ export interface RangeInfo {
 export interface RangeReplicaInfo {
   readonly replicaId: ReplicaId
   readonly nodeId: NodeId
-  readonly type: 'voter' | 'learner'
+  readonly type: ReplicaType
   /** Null when its node did not answer. */
   readonly commitIndex: number | null
   readonly appliedIndex: number | null
@@ -66,6 +66,8 @@ export interface NodeReport {
   readonly fsyncP50Ms: number
   readonly fsyncP99Ms: number
   readonly ranges: readonly NodeRangeReport[]
+  /** Replicas here that take no part, because their log was damaged: range and replica. */
+  readonly silenced: readonly (readonly [RangeId, ReplicaId])[]
 }
 
 export interface NodeRangeReport {

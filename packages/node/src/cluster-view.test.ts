@@ -28,7 +28,17 @@ function reportOf(nodeId: number, leads: readonly number[]): NodeReport {
     readsPerSec: 1.234,
     writesPerSec: 0,
   }))
-  return { nodeId, draining: false, bytes: 25, readsPerSec: 0, writesPerSec: 0, fsyncP50Ms: 1, fsyncP99Ms: 2, ranges }
+  return {
+    nodeId,
+    draining: false,
+    bytes: 25,
+    readsPerSec: 0,
+    writesPerSec: 0,
+    fsyncP50Ms: 1,
+    fsyncP99Ms: 2,
+    ranges,
+    silenced: [],
+  }
 }
 
 function pictureOf(...reports: NodeReport[]): Picture {
@@ -68,6 +78,22 @@ describe('the picture of a cluster', () => {
       ] as [number, unknown[]][]),
     )
     expect(describeRange(picture, descriptors[4]!)).toMatchObject({ leader: null, start: 'c', end: null })
+  })
+
+  it('says which replicas are damaged, and which ranges stopped for it', () => {
+    const silence = (nodeId: number, ...rangeIds: number[]): NodeReport => {
+      const report = reportOf(nodeId, nodeId === 1 ? [1, 2, 3, 4, 5] : [])
+      const silenced = rangeIds.map(
+        (rangeId) => [rangeId, report.ranges.find((range) => range.rangeId === rangeId)!.replicaId] as const,
+      )
+      return { ...report, silenced }
+    }
+    const one = pictureOf(silence(1), silence(2), silence(3, 3, 4))
+    expect(describeCluster(one)).toMatchObject({ healthy: false, health: '2 replicas with a damaged log' })
+    const most = pictureOf(silence(1), silence(2, 4), silence(3, 3, 4))
+    expect(describeCluster(most).health).toBe(
+      '1 range stopped, most replicas damaged (4); 3 replicas with a damaged log',
+    )
   })
 
   it('finds the ranges of a key, a node and a keyspace', () => {

@@ -1,4 +1,4 @@
-import type { Key, NodeId, RangeId } from '@cordillera/base'
+import type { Key, NodeId, RangeId, ReplicaId } from '@cordillera/base'
 import { type Descriptor, keyspacePrefix, splitKeyspace } from '@cordillera/ranges'
 import type { ClusterInfo, NodeInfo, NodeRangeReport, NodeReport, RangeInfo, RangeReplicaInfo } from './admin.js'
 
@@ -32,6 +32,7 @@ export function describeCluster(picture: Picture): ClusterInfo {
   const leaderless = ranges.filter((range) => range.leader === null)
   const problems: string[] = []
   if (leaderless.length > 0) problems.push(`${count(leaderless.length, 'range')} without a leader`)
+  problems.push(...damageIn(picture))
   if (dead.length > 0) {
     problems.push(`${count(dead.length, 'node')} not reachable (${dead.map((node) => node.nodeId).join(', ')})`)
   }
@@ -44,6 +45,27 @@ export function describeCluster(picture: Picture): ClusterInfo {
     healthy: problems.length === 0,
     health: problems.length === 0 ? all : problems.join('; '),
   }
+}
+
+/** Ranges that stopped because a majority of their replicas are damaged, and other damage, which is repaired. */
+function damageIn({ descriptors, reports }: Picture): string[] {
+  const isSilenced = (rangeId: RangeId, place: { readonly nodeId: NodeId; readonly replicaId: ReplicaId }): boolean =>
+    reports.get(place.nodeId)?.silenced.some(([range, replica]) => range === rangeId && replica === place.replicaId) ===
+    true
+  const stopped: RangeId[] = []
+  let damaged = 0
+  for (const { rangeId, replicas } of descriptors) {
+    const voters = replicas.filter(({ type }) => type !== 'learner')
+    const silenced = voters.filter((place) => isSilenced(rangeId, place)).length
+    damaged += silenced
+    if (silenced * 2 >= voters.length && silenced > 0) stopped.push(rangeId)
+  }
+  const problems: string[] = []
+  if (stopped.length > 0) {
+    problems.push(`${count(stopped.length, 'range')} stopped, most replicas damaged (${stopped.join(', ')})`)
+  }
+  if (damaged > 0) problems.push(`${count(damaged, 'replica')} with a damaged log`)
+  return problems
 }
 
 export function describeNode(picture: Picture, node: RegisteredNode): NodeInfo {
@@ -66,18 +88,18 @@ export function describeNode(picture: Picture, node: RegisteredNode): NodeInfo {
 }
 
 export function describeRange(picture: Picture, descriptor: Descriptor): RangeInfo {
-  const reported = new Map<NodeId, NodeRangeReport>()
-  for (const place of descriptor.replicas) {
-    const report = picture.reportOf(place.nodeId, descriptor.rangeId)
-    if (report !== undefined) reported.set(place.nodeId, report)
-  }
+  const reported = new Map<ReplicaId, NodeRangeReport>()
   let leader: { nodeId: NodeId; report: NodeRangeReport } | undefined
-  for (const [nodeId, report] of reported) {
+  for (const { nodeId, replicaId } of descriptor.replicas) {
+    const report = picture.reportOf(nodeId, descriptor.rangeId)
+    // Of two replicas on a node, one of which replaces the other, only one takes part.
+    if (report?.replicaId !== replicaId) continue
+    reported.set(replicaId, report)
     if (report.isLeader && (leader === undefined || report.term > leader.report.term)) leader = { nodeId, report }
   }
   const { keyspace, start, end } = boundsForPeople(descriptor)
   const replicas = descriptor.replicas.map((place): RangeReplicaInfo => {
-    const report = reported.get(place.nodeId)
+    const report = reported.get(place.replicaId)
     const lag = report === undefined || leader === undefined ? null : leader.report.lastIndex - report.appliedIndex
     return {
       ...place,

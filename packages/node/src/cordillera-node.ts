@@ -4,6 +4,7 @@ import {
   type LogIndex,
   type NodeId,
   type RangeId,
+  type ReplicaId,
   type Timer,
 } from '@cordillera/base'
 import { RaftLog } from '@cordillera/raft-log'
@@ -11,7 +12,7 @@ import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { Replicas } from '@cordillera/replicas'
 import { defaultRouterLimits, Router } from '@cordillera/router'
 import { StateStore } from '@cordillera/state'
-import { Oracle, Snapshots, TimestampClient } from '@cordillera/system'
+import { IdAllocator, Oracle, Snapshots, TimestampClient } from '@cordillera/system'
 import { type PeerHandlers, PeerLinks } from '@cordillera/wire'
 import type { ClusterInfo, NodeInfo, NodeRangeReport, NodeReport, RangeInfo } from './admin.js'
 import {
@@ -30,6 +31,8 @@ import { LatencyWindow } from './latency-window.js'
 import { LeaderPlacement } from './leader-placement.js'
 import { LoadMeter } from './load-meter.js'
 import { type NodeMetrics, takeMetrics } from './metrics.js'
+import { ReplicaReplacement } from './replica-replacement.js'
+import { ReplicaUpkeep } from './replica-upkeep.js'
 import { Whereabouts } from './whereabouts.js'
 
 /**
@@ -46,6 +49,10 @@ const REPORT_TIMEOUT_MS = 2_000
 const SAMPLE_MS = 1_000
 /** How often leaders say what every replica holds, so that logs can be compacted. */
 const REPLICATED_MS = 5_000
+/** How often this node looks after replicas that take no part. */
+const UPKEEP_MS = 1_000
+/** How long it tries to replace one before it looks again whether that is still wanted. */
+const REPLACE_MS = 30_000
 
 export class CordilleraNode {
   readonly identity: FoundedIdentity
@@ -62,6 +69,8 @@ export class CordilleraNode {
   readonly #oracle: Oracle
   readonly #timestamps: TimestampClient
   readonly #leaderPlacement: LeaderPlacement
+  readonly #replacement: ReplicaReplacement
+  readonly #upkeep: ReplicaUpkeep
   readonly #load = new LoadMeter()
   readonly #fsyncs: LatencyWindow
   readonly #timers = new Set<Timer>()
@@ -74,6 +83,7 @@ export class CordilleraNode {
     const engine = await ports.openEngine()
     const state = await StateStore.open({ engine, clock, logger, flushBytes: config.replicas.stateFlushBytes })
     const fsyncs = new LatencyWindow()
+    const late: { handlers?: LateHandlers; replicas?: Replicas } = {}
     const log = await RaftLog.open({
       disk: ports.logDisk,
       clock,
@@ -83,10 +93,10 @@ export class CordilleraNode {
         fsyncs.add(sample.durationMs)
         ports.observer?.onLogSync?.(sample)
       },
+      onLogBytesMax: ({ groups }) => late.replicas?.onLogBytesMax(groups),
     })
     const founding = new Founding(config, ports)
     // No peer is met before the node has told the links who it is: until then only guests are answered.
-    const late: { handlers?: LateHandlers } = {}
     const links = new PeerLinks({
       transport: ports.transport,
       clock,
@@ -95,6 +105,7 @@ export class CordilleraNode {
       handlers: {
         onRaft: (from, rangeId, message) => late.handlers?.onRaft(from, rangeId, message),
         onRangeRequest: (from, request, reply) => late.handlers?.onRangeRequest(from, request, reply),
+        onSnapshot: (from, message) => late.handlers?.onSnapshot(from, message),
         onAsk: async (from, method, body) => late.handlers?.onAsk(from, method, body),
         onLinkUp: (node, incarnation) => late.handlers?.onLinkUp(node, incarnation),
         onLinkDown: (node) => late.handlers?.onLinkDown(node),
@@ -108,6 +119,7 @@ export class CordilleraNode {
     const identity = await founding.found()
     await createFoundingReplicas({ state, log, founding }, identity)
     const node = new CordilleraNode({ config, ports, identity, state, log, links, fsyncs })
+    late.replicas = node.#replicas
     late.handlers = node.#peerHandlers()
     node.#begin()
     return node
@@ -144,7 +156,10 @@ export class CordilleraNode {
     this.#timestamps = new TimestampClient({
       router: () => this.router,
       clock,
-      systemTerm: () => this.#replicas.replica(SYSTEM_RANGE_ID)?.core.term ?? 0,
+      systemReplica: () => {
+        const replica = this.#replicas.replica(SYSTEM_RANGE_ID)
+        return { replicaId: replica?.replicaId ?? 0, term: replica?.core.term ?? 0 }
+      },
       oldestSnapshot: () => snapshots.oldestSnapshot(),
       onSafePoint: (safePoint) => state.advanceSafePoint(safePoint),
     })
@@ -160,6 +175,7 @@ export class CordilleraNode {
       timestamps: this.#timestamps,
       systemSeat: this.#oracle,
       ...(ports.observer?.replicas && { observer: ports.observer.replicas }),
+      onDescriptor: (descriptor) => this.router.learn([descriptor]),
       onFatal: (error) => this.#fail(error),
     })
     this.router = new Router({
@@ -181,6 +197,22 @@ export class CordilleraNode {
     })
     this.#whereabouts = new Whereabouts({ config, identity, router: this.router, links, transport, clock, logger })
     this.#leaderPlacement = new LeaderPlacement({ nodeId, replicas: this.#replicas, links, clock, logger })
+    const { descriptors } = identity.document
+    const ids = new IdAllocator({
+      router: () => this.router,
+      clock,
+      name: 'replica',
+      first: 1 + Math.max(...descriptors.flatMap(({ replicas }) => replicas.map(({ replicaId }) => replicaId))),
+    })
+    this.#replacement = new ReplicaReplacement({
+      ...{ nodeId, replicas: this.#replicas, links, clock, logger },
+      allocateReplicaId: () => ids.allocate(),
+      nodesOf: (rangeId) => this.#nodesOf(rangeId),
+    })
+    this.#upkeep = new ReplicaUpkeep({
+      ...{ nodeId, replicas: this.#replicas, state, links, logger },
+      replace: (rangeId, replicaId, to) => this.replaceReplica(rangeId, replicaId, to, REPLACE_MS),
+    })
   }
 
   // --- for people ---
@@ -199,6 +231,15 @@ export class CordilleraNode {
     const picture = await this.#picture()
     const selected = selectDescriptors(picture.descriptors, filter)
     return { ranges: selected.map((descriptor) => describeRange(picture, descriptor)) }
+  }
+
+  /**
+   * Replaces a replica of a range by one on the node, which may be the same one once the replica there is silenced. Resolves
+   * when the range does not have it any more; rejects with `CONFLICT` when another voter of the range is there, and with
+   * `UNAVAILABLE` when it is not done in time. To be called again then: it goes on where it was.
+   */
+  replaceReplica(rangeId: RangeId, replicaId: ReplicaId, nodeId: NodeId, timeoutMs: number): Promise<void> {
+    return this.#replacement.replace(rangeId, { replicaId, nodeId }, timeoutMs)
   }
 
   metrics(): NodeMetrics {
@@ -256,6 +297,7 @@ export class CordilleraNode {
     this.#links.identify({ clusterId, nodeId, incarnation }, { recoveredBatch, nonce: this.#ports.random.u32() })
     this.#every(SAMPLE_MS, () => this.#onSecond())
     this.#every(REPLICATED_MS, () => this.#sayReplicated())
+    this.#every(UPKEEP_MS, () => this.#upkeep.onRound())
     this.#whereabouts.start()
     this.#timestamps.start()
     this.#leaderPlacement.onStart()
@@ -306,6 +348,7 @@ export class CordilleraNode {
     return {
       onRaft: (from, rangeId, message) => replicas.onRaft(from, rangeId, message),
       onRangeRequest: (_from, request, reply) => replicas.executeForeign(request, reply),
+      onSnapshot: (from, message) => replicas.onSnapshot(from, message),
       onAsk: (from, method, body) => this.#onAsk(from, method, body),
       onLinkUp: (node, incarnation) => this.#onLinkUp(node, incarnation),
       onLinkDown: (node) => replicas.onLinkDown(node),
@@ -338,6 +381,10 @@ export class CordilleraNode {
       case 'replicated':
         this.#replicas.onReplicated(readReplicated(body))
         return null
+      case 'range':
+        return this.#upkeep.onRangeAsked(body)
+      case 'replace':
+        return this.#replacement.onAsked(body)
       case 'draining':
         this.#leaderPlacement.onDraining(from)
         return null
@@ -381,6 +428,7 @@ export class CordilleraNode {
       fsyncP50Ms: this.#fsyncs.percentile(0.5),
       fsyncP99Ms: this.#fsyncs.percentile(0.99),
       ranges,
+      silenced: Array.from(this.#replicas.silenced, ([rangeId, { state }]) => [rangeId, state.replicaId]),
     }
   }
 
@@ -407,6 +455,16 @@ export class CordilleraNode {
       reports,
       reportOf: indexReports(reports),
     }
+  }
+
+  /** Who may lead the range: whom this node believes in first, then everyone who has it. */
+  #nodesOf(rangeId: RangeId): NodeId[] {
+    const replica = this.#replicas.replica(rangeId)
+    const descriptor = replica?.descriptor ?? [...this.router.descriptors()].find((one) => one.rangeId === rangeId)
+    const believed = [this.router.leaderOf(rangeId), replica?.nodeOf(replica.core.leader) ?? 0]
+    const nodes = new Set([...believed, ...(descriptor?.replicas ?? []).map(({ nodeId }) => nodeId)])
+    nodes.delete(0)
+    return [...nodes]
   }
 
   #isServed(descriptor: Descriptor): boolean {

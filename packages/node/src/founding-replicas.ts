@@ -13,7 +13,8 @@ export async function createFoundingReplicas(
   { nodeId, document, replicasCreated }: FoundedIdentity,
 ): Promise<void> {
   if (replicasCreated) {
-    const lost = placesOn(nodeId, document.descriptors).filter(({ replicaId }) => !state.replicas.has(replicaId))
+    // One that was replaced since has left its tombstone.
+    const lost = placesOn(nodeId, document.descriptors).filter(({ replicaId }) => state.mayCreate(replicaId))
     if (lost.length === 0) return
     throw new CordilleraError('DIRECTORY_INVALID', {
       detail: `the state database lost ${lost.length} replicas of node ${nodeId}; start it on an empty directory instead`,

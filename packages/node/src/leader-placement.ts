@@ -119,6 +119,7 @@ export class LeaderPlacement {
 }
 
 function isMajority(descriptor: Descriptor, live: ReadonlySet<NodeId>): boolean {
-  const up = descriptor.replicas.filter(({ nodeId }) => live.has(nodeId)).length
-  return up * 2 > descriptor.replicas.length
+  const voters = descriptor.replicas.filter(({ type }) => type !== 'learner')
+  const up = voters.filter(({ nodeId }) => live.has(nodeId)).length
+  return up * 2 > voters.length
 }

@@ -13,3 +13,4 @@ export {
   takeTransfers,
 } from './leader-transfers.js'
 export { rendezvousRank, rendezvousScore } from './rendezvous.js'
+export { decideReplacement, type ReplacementGoal, type ReplacementStep } from './replacement.js'

@@ -124,6 +124,23 @@ describe('a group’s log', () => {
     expect(again.termAt(6)).toBe(3)
   })
 
+  it('says from where on it stays within entries and bytes', async () => {
+    const fixture = await openFixture()
+    const group = fixture.log.createGroup(1)
+    for (let index = 1; index <= 20; index++) {
+      group.append(entries(index, index, 1, 1_000), undefined)
+      await flushed(fixture)
+    }
+    expect(group.keepingIndex(100, 1e6)).toBe(0)
+    expect(group.keepingIndex(5, 1e6)).toBe(15)
+    expect(group.keepingIndex(100, 3_500)).toBe(17)
+    expect(group.keepingIndex(100, 10)).toBe(20)
+    group.compactTo(18)
+    expect(group.keepingIndex(5, 1e6)).toBe(18)
+    group.append(entries(19, 19, 2), undefined)
+    expect(group.keepingIndex(100, 10)).toBe(19)
+  })
+
   it('goes on behind a reset', async () => {
     const fixture = await openFixture()
     const group = fixture.log.createGroup(1)

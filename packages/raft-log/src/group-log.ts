@@ -25,6 +25,8 @@ export interface GroupLog extends LogReader {
   append(entries: readonly Entry[], hardState: HardState | undefined): void
   /** Entries up to `index` may be forgotten; the term at `index` is kept. Only for what the state durably holds. */
   compactTo(index: LogIndex): void
+  /** The least index such that what is behind it has so many entries, and takes so many bytes of the log, at most. */
+  keepingIndex(entriesMax: number, bytesMax: number): LogIndex
   /** The state database durably holds everything up to `index`. Rides in the next batch. */
   recordFlushed(index: LogIndex): void
   /** Empties the log and goes on behind `(index, term)`: a snapshot was installed, or the state is ahead of the log. */

@@ -120,6 +120,11 @@ export class LoggedGroup implements GroupLog {
     this.#services.enqueue({ kind: RecordKind.compaction, group: this, index, term })
   }
 
+  keepingIndex(entriesMax: number, bytesMax: number): LogIndex {
+    const byEntries = Math.max(this.compactedIndex, this.lastIndex - entriesMax)
+    return Math.max(byEntries, Math.min(this.lastIndex, this.image.runs.lastBefore(bytesMax)))
+  }
+
   recordFlushed(index: LogIndex): void {
     this.#beginWrite()
     if (index <= this.#reportedFlushedIndex) return

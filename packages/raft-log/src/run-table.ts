@@ -75,6 +75,16 @@ export class RunTable {
     return this.#cells[c + 3] === sequence && this.#cells[c + 4] === offset ? position : -1
   }
 
+  /** Of the runs that do not fit in so many bytes, counted from the last one, the last index; 0 when all fit. */
+  lastBefore(bytesMax: number): LogIndex {
+    let position = this.count - 1
+    for (let bytes = 0; position >= 0; position--) {
+      bytes += this.#cells[position * CELLS + 5]!
+      if (bytes > bytesMax) return this.#endOf(position)
+    }
+    return 0
+  }
+
   /** Adds a run behind all others. */
   push(run: Run, segments: SegmentTable): void {
     assert(run.from > this.lastIndex && run.count > 0, 'runs are added in order')

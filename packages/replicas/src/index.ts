@@ -1,12 +1,13 @@
+export { isSurelyRemoved, type KnownDescriptor, newestOf } from './membership.js'
 export type { ReplyTo } from './proposals.js'
 export { Replica, type ReplicaObserver } from './replica.js'
+export { Replicas, type SilencedReplica } from './replicas.js'
 export {
   defaultReplicasLimits,
   type ReplicaLinks,
-  Replicas,
   type ReplicasCounts,
   type ReplicasLimits,
   type ReplicasOptions,
-} from './replicas.js'
+} from './replicas-options.js'
 export type { RangeReport } from './report.js'
 export type { SystemLeadership, SystemSeat, TimestampSource, TimestampWaiter } from './timestamp-source.js'

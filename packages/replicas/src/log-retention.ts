@@ -6,11 +6,26 @@ import type { Replica } from './replica.js'
 /**
  * Decides when the state database is flushed and how much of each log is forgotten.
  *
- * A log is never compacted past the durably flushed index of this store, nor past what every replica of the range is
- * known to hold: while there are no snapshots to catch up by, a laggard needs the entries. The leader knows the
- * latter and says it to the others now and then, again until it is heard; it only ever rises, so a late word does no
- * harm. Groups that rest are no exception: their entries would pin the log's segments for all.
+ * A log is never compacted past the durably flushed index of this store. What every replica of the range is known to hold is
+ * forgotten; beyond that entries are kept for laggards, up to {@link RetentionLimits} a range, and what still lags then is
+ * sent a snapshot. Everyone keeps to the limits on its own: it only matters that a peer can be told what its log lacks, by
+ * entries or by a snapshot. While a snapshot is on its way, what follows it is kept for longer, so that its receiver does not
+ * need another one at once. And whatever pins the oldest segment of a log that has outgrown its bound is forgotten as far as
+ * it is flushed, laggards or not.
+ *
+ * The leader knows what every replica holds and says it to the others now and then, again until it is heard; it only ever
+ * rises, so a late word does no harm. Groups that rest are no exception: their entries would pin the log's segments for all.
  */
+export interface RetentionLimits {
+  readonly stateFlushBytes: number
+  readonly stateFlushMs: number
+  readonly laggardEntriesMax: number
+  readonly laggardBytesMax: number
+}
+
+/** So many times the limits are kept behind a snapshot that is on its way. */
+const PINNED_FACTOR = 4
+
 export class LogRetention {
   readonly #parts: LogRetentionParts
   readonly #byRange: ReadonlyMap<RangeId, Replica>
@@ -22,6 +37,8 @@ export class LogRetention {
   #flushed: ReadonlyMap<ReplicaId, LogIndex> = new Map()
   #flushing = false
   #lastFlushAt: number
+  /** Their entries keep a log that is too large from shrinking. */
+  #overfull: ReadonlySet<ReplicaId> = new Set()
 
   constructor(parts: LogRetentionParts, byRange: ReadonlyMap<RangeId, Replica>) {
     this.#parts = parts
@@ -31,9 +48,14 @@ export class LogRetention {
 
   onTick(): void {
     const { state, limits, clock } = this.#parts
-    if (this.#flushing || state.unflushedBytes === 0) return
-    const old = clock.now() - this.#lastFlushAt >= limits.stateFlushMs
-    if (old || state.unflushedBytes >= limits.stateFlushBytes) this.#flush()
+    if (this.#flushing) return
+    const old = state.unflushedBytes > 0 && clock.now() - this.#lastFlushAt >= limits.stateFlushMs
+    if (old || state.unflushedBytes >= limits.stateFlushBytes || this.#overfull.size > 0) this.#flush()
+  }
+
+  /** The log has outgrown its bound, and these groups keep its oldest segment. */
+  onLogBytesMax(groups: readonly ReplicaId[]): void {
+    this.#overfull = new Set(groups)
   }
 
   onReplicated(rangeId: RangeId, index: LogIndex): void {
@@ -101,24 +123,37 @@ export class LogRetention {
     logger.debug('state-flushed', { ms: Math.round(clock.now() - this.#lastFlushAt) })
     for (const replica of this.#byRange.values()) {
       const index = flushed.get(replica.replicaId)
-      if (index !== undefined) replica.log.recordFlushed(index)
+      if (index !== undefined && index <= replica.log.lastIndex) replica.log.recordFlushed(index)
     }
     for (const rangeId of this.#byRange.keys()) this.#compact(rangeId)
+    this.#overfull = new Set()
   }
 
   #compact(rangeId: RangeId): void {
     const replica = this.#byRange.get(rangeId)
-    if (replica === undefined) return
-    const flushed = this.#flushed.get(replica.replicaId) ?? 0
-    const index = Math.min(flushed, this.#replicated.get(rangeId) ?? 0)
-    // Everyone has these entries, so only a few are kept: a replica that restarts reads them from its own log.
-    if (index <= replica.log.compactedIndex) return
+    if (replica === undefined || replica.isRestoring) return
+    const { log, replicaId } = replica
+    const index = Math.min(this.#flushed.get(replicaId) ?? 0, this.#forgettable(replica))
+    if (index <= log.compactedIndex) return
     try {
-      replica.log.compactTo(index)
+      log.compactTo(index)
     } catch (error) {
       // The disk may have failed with nothing under way that would have told: the caller is a timer, or a peer.
       this.#parts.onFatal(error)
     }
+  }
+
+  /** What laggards do not need, or must not have any more. */
+  #forgettable(replica: Replica): LogIndex {
+    if (this.#overfull.has(replica.replicaId)) return replica.log.lastIndex
+    const { laggardEntriesMax, laggardBytesMax } = this.#parts.limits
+    // Everyone has these entries, so only a few are kept: a replica that restarts reads them from its own log.
+    const replicated = this.#replicated.get(replica.descriptor.rangeId) ?? 0
+    const index = Math.max(replicated, replica.log.keepingIndex(laggardEntriesMax, laggardBytesMax))
+    const pinned = this.#parts.pinnedIndex(replica)
+    if (pinned === undefined || pinned >= index) return index
+    const limit = replica.log.keepingIndex(PINNED_FACTOR * laggardEntriesMax, PINNED_FACTOR * laggardBytesMax)
+    return Math.max(pinned, limit)
   }
 }
 
@@ -127,6 +162,8 @@ interface LogRetentionParts {
   readonly logger: Logger
   readonly log: RaftLog
   readonly state: StateStore
-  readonly limits: { readonly stateFlushBytes: number; readonly stateFlushMs: number }
+  readonly limits: RetentionLimits
+  /** What follows a snapshot that is on its way to a peer; undefined when none is. */
+  pinnedIndex(replica: Replica): LogIndex | undefined
   readonly onFatal: (error: unknown) => void
 }

@@ -1,6 +1,19 @@
 import { assert, type ReplicaId } from '@cordillera/base'
-import { type ChangeStep, type Configuration, changeConfiguration, isJoint, leaveJoint } from '@cordillera/raft-core'
-import type { Descriptor, ReplicaChange, ReplicaPlace, ReplicaType } from '@cordillera/ranges'
+import {
+  type ChangeStep,
+  type Configuration,
+  changeConfiguration,
+  isJoint,
+  isQuorum,
+  leaveJoint,
+} from '@cordillera/raft-core'
+import {
+  compareEpochs,
+  type Descriptor,
+  type ReplicaChange,
+  type ReplicaPlace,
+  type ReplicaType,
+} from '@cordillera/ranges'
 
 /**
  * Between a range's descriptor, which says where replicas are, and its group's configuration, which says who decides: the same
@@ -55,4 +68,36 @@ function typeOf(configuration: Configuration, replicaId: ReplicaId): ReplicaType
   if (isComing) return isGoing || !isJoint(configuration) ? 'voter' : 'incoming'
   if (isGoing) return 'outgoing'
   return learners.includes(replicaId) ? 'learner' : undefined
+}
+
+/** What a replica that takes part has said: its range as it is in its durable state. */
+export interface KnownDescriptor {
+  readonly replicaId: ReplicaId
+  readonly descriptor: Descriptor
+}
+
+/**
+ * Whether a replica is in its range no more, and nobody will ever need its vote again: a quorum of the newest configuration
+ * that anyone has told of, which is not joint and does not have it, knows that configuration durably. Whoever can win an
+ * election then is of that quorum or learns from one of it, with the votes, that the joint configuration before was left
+ * (see `changes.ts` of raft-core). Until then those who remain may need the vote of one that was removed.
+ *
+ * `known` has what the replica's own state says among it, where it has one: a range that is told of as it was before the
+ * replica came is older than that.
+ */
+export function isSurelyRemoved(replicaId: ReplicaId, known: readonly KnownDescriptor[]): boolean {
+  const newest = newestOf(known)
+  if (newest === undefined || newest.replicas.some((place) => place.replicaId === replicaId)) return false
+  const configuration = configurationOf(newest)
+  if (isJoint(configuration)) return false
+  const knowing = known.filter(({ descriptor }) => compareEpochs(descriptor.epoch, newest.epoch) === 0)
+  return isQuorum(configuration, (voter) => knowing.some((one) => one.replicaId === voter))
+}
+
+export function newestOf(known: readonly KnownDescriptor[]): Descriptor | undefined {
+  let newest: Descriptor | undefined
+  for (const { descriptor } of known) {
+    if (newest === undefined || compareEpochs(descriptor.epoch, newest.epoch) > 0) newest = descriptor
+  }
+  return newest
 }

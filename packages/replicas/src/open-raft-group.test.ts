@@ -4,7 +4,7 @@ import { OperationMemory } from '@cordillera/ranges'
 import type { ReplicaState } from '@cordillera/state'
 import { describe, expect, it } from 'vitest'
 import { openRaftGroup } from './open-raft-group.js'
-import { defaultReplicasLimits } from './replicas.js'
+import { defaultReplicasLimits } from './replicas-options.js'
 
 /** A log that ends at index and term `end`, which knows of a flush up to `flushed`. */
 function logWith(end: readonly [index: number, term: number], flushed = 0): GroupLog {

@@ -1,8 +1,9 @@
 import { assert, CordilleraError, type Random } from '@cordillera/base'
 import { type HardState, RaftGroup } from '@cordillera/raft-core'
-import type { GroupLog } from '@cordillera/raft-log'
-import type { ReplicaState } from '@cordillera/state'
-import type { ReplicasLimits } from './replicas.js'
+import type { GroupLog, RaftLog } from '@cordillera/raft-log'
+import type { ReplicaState, StateStore } from '@cordillera/state'
+import { configurationOf } from './membership.js'
+import type { ReplicasLimits } from './replicas-options.js'
 
 /**
  * The Raft group of a replica as its log and its state say together.
@@ -24,7 +25,8 @@ export function openRaftGroup(state: ReplicaState, log: GroupLog, random: Random
       detail: `the log is older than the state database: range ${descriptor.rangeId} has applied an entry of term ${state.appliedTerm}, its log ends in term ${log.hardState.term}. The log lost its end, or an older copy was put back. Empty the directory`,
     })
   }
-  if (state.appliedIndex > log.lastIndex) log.reset(state.appliedIndex, state.appliedTerm)
+  // Ahead of it, or on another branch: a snapshot was installed, and the log had no time to begin again behind it.
+  if (log.termAt(state.appliedIndex) !== state.appliedTerm) log.reset(state.appliedIndex, state.appliedTerm)
   const hardState: HardState = {
     ...log.hardState,
     commitIndex: Math.max(log.hardState.commitIndex, state.appliedIndex),
@@ -32,7 +34,7 @@ export function openRaftGroup(state: ReplicaState, log: GroupLog, random: Random
   assert(log.compactedIndex <= state.appliedIndex, 'the log still holds everything that the state does not')
   return new RaftGroup({
     replicaId,
-    configuration: { voters: descriptor.replicas.map((place) => place.replicaId), outgoing: [], learners: [] },
+    configuration: configurationOf(descriptor),
     log,
     hardState,
     appliedIndex: state.appliedIndex,
@@ -45,4 +47,25 @@ export function openRaftGroup(state: ReplicaState, log: GroupLog, random: Random
     committedBytesMax: limits.committedBytesMax,
     uncommittedBytesMax: limits.uncommittedBytesMax,
   })
+}
+
+/** Nobody else could decide anything in its range. */
+export function isAlone({ descriptor }: ReplicaState): boolean {
+  return descriptor.replicas.filter(({ type }) => type !== 'learner').length <= 1
+}
+
+/**
+ * Groups of the log without a replica in the state: one that was destroyed is forgotten; one that never was, because its
+ * snapshot did not get so far, has promised nothing and stays for the next one. Any other had a state, which is lost.
+ */
+export function forgetOrphans(log: RaftLog, state: StateStore): void {
+  for (const [replicaId, { lastIndex, hardState, recoveredFlushedIndex }] of log.groups) {
+    if (state.replicas.has(replicaId)) continue
+    if (!state.mayCreate(replicaId)) log.removeGroup(replicaId)
+    else if (lastIndex > 0 || hardState.vote !== 0 || recoveredFlushedIndex > 0) {
+      throw new CordilleraError('CORRUPT', {
+        detail: `the state database has lost replica ${replicaId}, which its log knows. Empty the directory`,
+      })
+    }
+  }
 }

@@ -82,6 +82,16 @@ export class Proposals {
     this.#termMin = term
   }
 
+  /**
+   * A snapshot took the place of the log up to `index`, and with it of the entries that would have told: what was proposed
+   * there may have committed or not.
+   */
+  onRestored(index: LogIndex): void {
+    while (this.#head < this.#proposed.length && this.#proposed[this.#head]!.index <= index) {
+      for (const waiting of this.#proposed[this.#head++]!.blocks) waiting.reply(UNKNOWN)
+    }
+  }
+
   /** Answers everything with "outcome unknown": the replica goes away. */
   abandon(): void {
     const rest = this.#proposed.splice(this.#head)

@@ -13,6 +13,8 @@ import {
   ENTRY_HEADER_BYTES,
   type Entry,
   EntryType,
+  entryPayload,
+  isChange,
   type Message,
   type RaftGroup,
   type Ready,
@@ -23,24 +25,19 @@ import {
   applyEntry,
   type BlockResult,
   type Descriptor,
-  spanContains,
+  decodeReplicaChanges,
+  encodeReplicaChanges,
+  type ReplicaChange,
   WriteBlockBuilder,
 } from '@cordillera/ranges'
 import type { ReplicaState, StateStore } from '@cordillera/state'
-import type {
-  RangeReply,
-  RangeRequest,
-  ReadRequest,
-  RefusedReply,
-  ScanRequest,
-  TimestampsRequest,
-  VersionedValue,
-} from '@cordillera/wire'
+import type { RangeReply, RangeRequest, RefusedReply, TimestampsRequest, VersionedValue } from '@cordillera/wire'
 import { LeaderWrites } from './leader-writes.js'
+import { changeDescriptor, configurationOf, leaveDescriptor, stepsOf } from './membership.js'
 import { type PendingBlock, Proposals, type ReplyTo } from './proposals.js'
+import { ReplicaReads } from './replica-reads.js'
 import { TimestampOrder } from './timestamp-order.js'
 import type { SystemLeadership, TimestampWaiter } from './timestamp-source.js'
-import { type WaitingRead, WaitingReads } from './waiting-reads.js'
 
 /**
  * One replica: a Raft group's core, its log and its part of the state, and the requests that wait for them.
@@ -53,10 +50,9 @@ import { type WaitingRead, WaitingReads } from './waiting-reads.js'
  * be used is `TimestampOrder`'s to say.
  */
 
-/** Values in one reply to a read; well below the limit of a frame. */
-const VALUES_BYTES_MAX = 4 << 20
+/** More than a range has replicas that come and go at a time. */
+const STRANGERS_MAX = 16
 
-/** What a replica asks of its host. */
 /** Sees what replicas do, as they do it: for checkers. It must not change anything, nor throw. */
 export interface ReplicaObserver {
   /** The replica was opened, on what its log and its state hold. */
@@ -65,11 +61,18 @@ export interface ReplicaObserver {
   onReady(replica: Replica, ready: Ready): void
   /** What `ready` appended, and everything before, is said to be durable; nothing was said to others yet. */
   onSynced(replica: Replica, ready: Ready): void
+  /** The entry at the applied index has changed the configuration; the descriptor is the one from there on. */
+  onConfiguration(replica: Replica): void
+  /** A snapshot has taken the place of the state, durably; of the log only what fits it is left. */
+  onRestored(replica: Replica): void
 }
 
+/** What a replica asks of its host. */
 export interface ReplicaHost {
   /** False when the message is surely lost. */
   send(to: NodeId, replica: Replica, message: Message): boolean
+  /** As `PeerLinks.call`. */
+  call(to: NodeId, request: RangeRequest, onReply: (reply: RangeReply | undefined) => void): boolean
   /** The replica has appended: it wants {@link Replica.onSynced} once the log is durable up to here. */
   needSync(replica: Replica, ready: Ready): void
   /** Something is left to do in a later turn. */
@@ -79,6 +82,10 @@ export interface ReplicaHost {
   onLogDamaged(replica: Replica, error: CordilleraError): void
   /** The store must stop. */
   onFatal(error: unknown): void
+  /** A peer that the log cannot serve wants a snapshot. */
+  sendSnapshot(replica: Replica, peer: ReplicaId): void
+  /** Who is in the range has changed. */
+  onDescriptorChanged(replica: Replica): void
   /** The replica wants timestamps for its writes. */
   askTimestamps(waiter: TimestampWaiter): void
   /** It leads, and has applied everything that was committed before its term. Once a term. */
@@ -109,12 +116,15 @@ export class Replica implements SystemLeadership {
   readonly #order = new TimestampOrder()
   readonly #writes: LeaderWrites
   readonly #proposals = new Proposals()
-  readonly #reads = new WaitingReads()
+  readonly #reads: ReplicaReads
   readonly #applyView: ApplyView
   /** The term in which this replica was last said to lead with everything earlier applied. */
   #usableTerm: Term = 0
   #closed = false
   #loading = false
+  #isRestoring = false
+  /** Where replicas are that have spoken to this one and are not in its descriptor (yet, or any more). */
+  readonly #strangers = new Map<ReplicaId, NodeId>()
   /** Requests since the last tick: a busy group does not rest. */
   requestsSinceTick = 0
   /** Ticks in a row without a request. */
@@ -146,7 +156,9 @@ export class Replica implements SystemLeadership {
       get descriptor() {
         return state.descriptor
       },
-      memory: state.memory,
+      get memory() {
+        return state.memory
+      },
       versionOf: (key) => store.versionOf(key),
     }
     this.#writes = new LeaderWrites({
@@ -159,6 +171,18 @@ export class Replica implements SystemLeadership {
       ask: (waiter) => parts.host.askTimestamps(waiter),
       onProposed: () => parts.host.markDirty(this),
       refused: (reason) => this.#refused(reason),
+    })
+
+    this.#reads = new ReplicaReads({
+      ...{ core: parts.core, state, store, order: this.#order },
+      askLeader: (request, onReply) => {
+        const leader = this.core.role === 'leader' ? 0 : this.nodeOf(this.core.leader)
+        return leader !== 0 && parts.host.call(leader, request, onReply)
+      },
+      issue: (request) => this.#issue(request),
+      refused: (reason) => this.#refused(reason),
+      phase: () => (this.#closed ? 'closed' : this.#isRestoring ? 'restoring' : 'serving'),
+      onFatal: (error) => parts.host.onFatal(error),
     })
   }
 
@@ -173,12 +197,36 @@ export class Replica implements SystemLeadership {
   /** The node of a replica of this range; 0 when it is unknown. */
   nodeOf(replicaId: ReplicaId): NodeId {
     for (const place of this.descriptor.replicas) if (place.replicaId === replicaId) return place.nodeId
-    return 0
+    return this.#strangers.get(replicaId) ?? 0
   }
 
+  /** A replica on the node that can lead; another one where none can; 0 where there is none. */
   replicaOn(nodeId: NodeId): ReplicaId {
-    for (const place of this.descriptor.replicas) if (place.nodeId === nodeId) return place.replicaId
-    return 0
+    let found: ReplicaId = 0
+    for (const { replicaId, nodeId: node, type } of this.descriptor.replicas) {
+      if (node === nodeId && (found === 0 || type === 'voter' || type === 'incoming')) found = replicaId
+    }
+    return found
+  }
+
+  /** Whether this replica is in its range, as far as it knows. */
+  get isMember(): boolean {
+    return this.descriptor.replicas.some(({ replicaId }) => replicaId === this.replicaId)
+  }
+
+  /** It takes part no more. */
+  get isClosed(): boolean {
+    return this.#closed
+  }
+
+  /** It leads, and has applied everything that was committed before its term. */
+  get isUsable(): boolean {
+    return this.core.role === 'leader' && this.#usableTerm === this.core.term
+  }
+
+  /** A snapshot is taking the place of the state. */
+  get isRestoring(): boolean {
+    return this.#isRestoring
   }
 
   /** True while nothing of a request waits here. */
@@ -201,33 +249,31 @@ export class Replica implements SystemLeadership {
         return
       case 'timestamps':
         // The request itself may be the confirmation: it left its node after those it is for had begun to wait.
-        if (this.core.isConfirmedBy(this.replicaOn(request.nodeId), request.term)) this.#issue(request, reply)
-        else this.#reads.add({ request, reply, indexMin: 0 })
+        if (this.core.isConfirmedBy(request.replicaId, request.term)) reply(this.#issue(request))
+        else this.#reads.add(request, reply)
         break
       default:
-        this.#beginRead(request, reply)
-        this.counts.reads += request.kind === 'read' ? request.keys.length : 1
+        if (request.kind !== 'index') this.counts.reads += request.kind === 'read' ? request.keys.length : 1
+        this.#reads.add(request, reply)
     }
     this.#host.markDirty(this)
   }
 
-  #beginRead(request: ReadRequest | ScanRequest, reply: ReplyTo): void {
-    if (request.at > 0) this.#order.raiseFloor(request.at)
-    this.#reads.add({ request, reply, indexMin: request.at > 0 ? this.core.lastIndex : 0 })
-  }
-
   #decideRefusal(request: RangeRequest): RefusedReply['reason'] | undefined {
     if (this.#closed) return 'closing'
-    if (this.core.role !== 'leader') return 'not-leader'
+    const mayFollow = (request.kind === 'read' || request.kind === 'scan') && request.byFollower
+    if (this.core.role !== 'leader' && !(mayFollow && this.isMember)) return 'not-leader'
     if (request.kind === 'write') {
       return this.#writes.bytes + request.block.length > this.#limits.pendingBytesMax ? 'overloaded' : undefined
     }
     if (this.#reads.size >= this.#limits.readsMax) return 'overloaded'
-    if (request.kind === 'timestamps') return undefined
+    if (request.kind === 'timestamps' || request.kind === 'index') return undefined
     return request.epochVersion === this.descriptor.epoch.version ? undefined : 'epoch-mismatch'
   }
 
-  step(message: Message): void {
+  /** `from`: the node that it came from. */
+  step(message: Message, from: NodeId): void {
+    if (this.nodeOf(message.from) !== from) this.#meetStranger(message.from, from)
     this.core.step(message)
     this.#host.markDirty(this)
   }
@@ -235,7 +281,7 @@ export class Replica implements SystemLeadership {
   /** One turn's work: asks what has gathered, then drains the core once. */
   process(): void {
     if (this.#closed) return
-    if (this.#reads.hasGathered) this.#askRead()
+    this.#reads.ask()
     if (!this.core.hasReady()) return
     const ready = this.core.takeReady()
     if (ready.entries.length > 0 || ready.hardState !== undefined) this.log.append(ready.entries, ready.hardState)
@@ -246,10 +292,11 @@ export class Replica implements SystemLeadership {
     if (ready.roleChange !== undefined) this.#onRoleChange()
     this.#apply(ready.committed)
     this.#noteUsable(ready.committed)
-    for (const readId of ready.readsDropped) this.#refuseReads(this.#reads.takeDropped(readId))
+    for (const readId of ready.readsDropped) this.#reads.onDropped(readId)
     for (const { readId, index } of ready.reads) this.#reads.onConfirmed(readId, index)
-    this.#serveReads()
+    this.#reads.serve()
     if (ready.load !== undefined) this.#load(ready.load)
+    for (const peer of ready.snapshots) this.#host.sendSnapshot(this, peer)
     if (this.core.hasReady()) this.#host.markDirty(this)
   }
 
@@ -262,11 +309,54 @@ export class Replica implements SystemLeadership {
     if (this.core.hasReady()) this.#host.markDirty(this)
   }
 
+  /**
+   * Proposes a change of the range's replicas; nothing says that it will be committed. Refused for the reasons of
+   * `RaftGroup.proposeChange`.
+   */
+  proposeChanges(changes: readonly ReplicaChange[]): ReturnType<RaftGroup['proposeChange']> {
+    const bytes = encodeReplicaChanges(changes, ENTRY_HEADER_BYTES)
+    const result = this.core.proposeChange(stepsOf(changes), bytes)
+    if (result.kind === 'proposed') this.#host.markDirty(this)
+    return result
+  }
+
+  /** The snapshot for the peer arrived, or did not. */
+  onSnapshotEnded(peer: ReplicaId): void {
+    if (this.#closed) return
+    this.core.onSnapshotEnded(peer)
+    this.#host.markDirty(this)
+  }
+
+  /**
+   * A complete snapshot is at hand. False: it is not wanted. Otherwise nothing is applied until {@link finishRestore}, and it
+   * may be installed once the log is durable up to here.
+   */
+  tryBeginRestore(index: LogIndex, term: Term): boolean {
+    if (this.#closed || !this.core.tryBeginRestore(index, term)) return false
+    this.#isRestoring = true
+    this.process()
+    this.#host.markDirty(this)
+    return true
+  }
+
+  /** The state is the snapshot's, durably. */
+  finishRestore(): void {
+    this.#isRestoring = false
+    if (this.#closed) return
+    const { appliedIndex: index, appliedTerm: term } = this.state
+    const snapshot = { index, term, configuration: configurationOf(this.descriptor) }
+    if (this.core.finishRestore(snapshot)) this.log.reset(index, term)
+    this.#proposals.onRestored(index)
+    this.#observer?.onRestored(this)
+    this.#host.onDescriptorChanged(this)
+    this.#host.markDirty(this)
+  }
+
   /** Refuses what waits and answers "unknown" to what was proposed. Nothing is processed afterwards. */
   close(): void {
     this.#closed = true
     this.#writes.refuseAll('closing')
-    for (const read of this.#reads.takeAll()) read.reply(this.#refused('closing'))
+    this.#reads.refuseAll('closing')
     this.#proposals.abandon()
   }
 
@@ -288,21 +378,9 @@ export class Replica implements SystemLeadership {
     this.#writes.propose(version, 1, [{ block, count: 1, reply }])
   }
 
-  #issue(request: TimestampsRequest, reply: ReplyTo): void {
+  #issue(request: TimestampsRequest): RangeReply {
     const issued = this.#host.issueTimestamps(this, request)
-    reply(issued === undefined ? this.#refused('not-ready') : { kind: 'timestamps', ...issued })
-  }
-
-  #askRead(): void {
-    const result = this.core.requestRead()
-    if (result.kind === 'asked') this.#reads.onAsked(result.readId)
-    else this.#refuseReads(this.#reads.takeDropped(undefined))
-  }
-
-  #refuseReads(reads: readonly WaitingRead[]): void {
-    if (reads.length === 0) return
-    const refusal = this.#refused('not-leader')
-    for (const read of reads) read.reply(refusal)
+    return issued === undefined ? this.#refused('not-ready') : { kind: 'timestamps', ...issued }
   }
 
   #apply(committed: readonly Entry[]): void {
@@ -322,10 +400,33 @@ export class Replica implements SystemLeadership {
       this.#store.apply(this.state, entry.index, entry.term, writes)
       const waiting = this.#proposals.takeApplied(entry.index, entry.term)
       if (waiting !== undefined) this.#answer(waiting, results)
+    } else if (isChange(entry.type)) {
+      this.#applyChange(entry)
     } else {
       this.#store.apply(this.state, entry.index, entry.term, [])
       this.#proposals.takeApplied(entry.index, entry.term)
     }
+  }
+
+  #applyChange(entry: Entry): void {
+    const { descriptor } = this
+    const next =
+      entry.type === EntryType.leave
+        ? leaveDescriptor(descriptor)
+        : changeDescriptor(descriptor, decodeReplicaChanges(entryPayload(entry)))
+    this.#store.apply(this.state, entry.index, entry.term, [], next)
+    this.#proposals.takeApplied(entry.index, entry.term)
+    if (next === descriptor) return
+    this.#strangers.clear()
+    this.core.onConfiguration(configurationOf(next))
+    this.#observer?.onConfiguration(this)
+    this.#host.onDescriptorChanged(this)
+  }
+
+  /** Their number is bounded by forgetting all of them. */
+  #meetStranger(replicaId: ReplicaId, nodeId: NodeId): void {
+    if (this.#strangers.size >= STRANGERS_MAX) this.#strangers.clear()
+    this.#strangers.set(replicaId, nodeId)
   }
 
   /** An entry of its own term behind it, a leader knows all that was committed before (thesis 6.4). */
@@ -345,75 +446,6 @@ export class Replica implements SystemLeadership {
         result.kind === 'applied' ? { kind: 'written', outcomes: result.outcomes } : this.#refused('epoch-mismatch')
       waiting[i]!.reply(reply)
     }
-  }
-
-  #serveReads(): void {
-    for (;;) {
-      const reads = this.#reads.tryTake(this.state.appliedIndex)
-      if (reads === undefined) return
-      for (const { request, reply } of reads) {
-        if (request.kind === 'timestamps') this.#issue(request, reply)
-        else if (request.epochVersion !== this.descriptor.epoch.version) reply(this.#refused('epoch-mismatch'))
-        else if (request.at > 0 && request.at < this.#store.safePoint) reply(this.#refused('snapshot-expired'))
-        else if (request.kind === 'scan') this.#scan(request, reply)
-        else if (request.at > 0) void this.#readValuesAt(request, reply)
-        else reply(this.#readValues(request))
-      }
-    }
-  }
-
-  /** At least one value; then as many as fit in a reply. The reader asks again for the rest. */
-  #readValues(request: ReadRequest): RangeReply {
-    const values: (VersionedValue | undefined)[] = []
-    let bytes = 0
-    for (const key of request.keys) {
-      if (!spanContains(this.descriptor, key)) return this.#refused('epoch-mismatch')
-      const value = this.#store.get(key)
-      bytes += value?.value.length ?? 0
-      if (bytes > VALUES_BYTES_MAX && values.length > 0) break
-      values.push(value)
-    }
-    return { kind: 'values', values }
-  }
-
-  /** As {@link #readValues}, at a timestamp. What lies in the past may have to be looked for. */
-  async #readValuesAt({ keys, at }: ReadRequest, reply: ReplyTo): Promise<void> {
-    try {
-      for (const key of keys) {
-        if (spanContains(this.descriptor, key)) continue
-        reply(this.#refused('epoch-mismatch'))
-        return
-      }
-      // All look-ups begin now, at one moment.
-      const found = await Promise.all(keys.map((key) => this.#store.getAt(key, at)))
-      const values: (VersionedValue | undefined)[] = []
-      let bytes = 0
-      for (const value of found) {
-        bytes += value?.value.length ?? 0
-        if (bytes > VALUES_BYTES_MAX && values.length > 0) break
-        values.push(value)
-      }
-      reply({ kind: 'values', values })
-    } catch (error) {
-      reply(this.#refused('closing'))
-      if (!this.#closed) this.#host.onFatal(error)
-    }
-  }
-
-  #scan(request: ScanRequest, reply: ReplyTo): void {
-    const { start, end } = this.descriptor
-    const inside = request.start >= start && (end === null || (request.end !== null && request.end <= end))
-    if (!inside) {
-      reply(this.#refused('epoch-mismatch'))
-      return
-    }
-    this.#store.scan(request).then(
-      ({ entries, more }) => reply({ kind: 'scanned', entries, more }),
-      (error) => {
-        reply(this.#refused('closing'))
-        if (!this.#closed) this.#host.onFatal(error)
-      },
-    )
   }
 
   #load(load: { readonly from: LogIndex; readonly to: LogIndex; readonly bytesMax: number }): void {
@@ -438,7 +470,7 @@ export class Replica implements SystemLeadership {
     // What had gathered for a proposal was not proposed; the new leader may take it.
     if (this.core.role !== 'leader') {
       this.#writes.refuseAll('not-leader')
-      this.#refuseReads(this.#reads.takeAll())
+      this.#reads.refuseAll('not-leader')
     }
     this.#host.onRoleChange(this)
   }
@@ -456,7 +488,8 @@ export class Replica implements SystemLeadership {
       kind: 'refused',
       reason,
       leader: this.core.role === 'leader' ? this.nodeOf(this.replicaId) : this.nodeOf(this.core.leader),
-      descriptors: reason === 'epoch-mismatch' ? [this.descriptor] : [],
+      // Who asks the wrong node may not know who is in the range by now.
+      descriptors: reason === 'epoch-mismatch' || reason === 'not-leader' ? [this.descriptor] : [],
     }
   }
 }

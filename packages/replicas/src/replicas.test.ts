@@ -279,7 +279,7 @@ describe('Replicas', () => {
     const replies: RangeReply[] = []
     damaged.replicas.execute(writeOf(descriptor, keyIn(descriptor, 'a'), 'x'), (reply) => replies.push(reply))
     await stores.until(() => damaged.replicas.silenced.size > 0, 'it is silenced')
-    expect([...damaged.replicas.silenced]).toEqual([[rangeId, 'log-damaged']])
+    expect([...damaged.replicas.silenced]).toMatchObject([[rangeId, { reason: 'log-damaged' }]])
     expect(replies.map(({ kind }) => kind)).toEqual(['unknown'])
     await stores.untilLed()
     expect(stores.leaderOf(rangeId)).not.toBe(damaged)

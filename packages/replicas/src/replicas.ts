@@ -1,27 +1,28 @@
 import {
-  type Clock,
   CordilleraError,
   type Incarnation,
-  type Logger,
   type LogIndex,
   type NodeId,
-  type Random,
   type RangeId,
   type ReplicaId,
   type Timer,
   type Version,
 } from '@cordillera/base'
 import type { Message, Ready } from '@cordillera/raft-core'
-import type { RaftLog } from '@cordillera/raft-log'
 import { checkWriteBlock, type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
-import type { ReplicaState, StateStore } from '@cordillera/state'
-import type { RangeRequest, TimestampsRequest } from '@cordillera/wire'
+import type { ReplicaState } from '@cordillera/state'
+import type { RangeReply, RangeRequest, SnapshotMessage, TimestampsRequest } from '@cordillera/wire'
+import { drainLeaderships } from './drain-leaderships.js'
 import { LogRetention } from './log-retention.js'
-import { openRaftGroup } from './open-raft-group.js'
+import { forgetOrphans, isAlone, openRaftGroup } from './open-raft-group.js'
 import type { ReplyTo } from './proposals.js'
-import { Replica, type ReplicaHost, type ReplicaObserver } from './replica.js'
+import { Replica, type ReplicaHost } from './replica.js'
+import type { ReplicasCounts, ReplicasOptions } from './replicas-options.js'
 import { type RangeReport, reportRange } from './report.js'
-import type { SystemSeat, TimestampSource, TimestampWaiter } from './timestamp-source.js'
+import { SnapshotReceiver } from './snapshot-receiver.js'
+import { SnapshotSender } from './snapshot-sender.js'
+import { mayCreate, type SnapshotsHost } from './snapshots-host.js'
+import type { TimestampWaiter } from './timestamp-source.js'
 
 /**
  * All replicas of a store: one ready loop, one tick, one log batch and one state database for thousands of groups.
@@ -35,79 +36,10 @@ import type { SystemSeat, TimestampSource, TimestampWaiter } from './timestamp-s
  * node is up; whoever loses a link wakes every group that spans it.
  */
 
-/** The way to other nodes; what `PeerLinks` offers. */
-export interface ReplicaLinks {
-  sendRaft(to: NodeId, rangeId: RangeId, message: Message): boolean
-  isUp(node: NodeId): boolean
+export interface SilencedReplica {
+  readonly state: ReplicaState
+  readonly reason: 'log-damaged' | 'log-missing'
 }
-
-export interface ReplicasOptions {
-  readonly nodeId: NodeId
-  readonly clock: Clock
-  readonly random: Random
-  readonly logger: Logger
-  readonly log: RaftLog
-  readonly state: StateStore
-  readonly links: ReplicaLinks
-  readonly limits: ReplicasLimits
-  readonly timestamps: TimestampSource
-  readonly systemSeat: SystemSeat
-  readonly observer?: ReplicaObserver
-  /** Called once, when the store has stopped itself. */
-  readonly onFatal: (error: unknown) => void
-}
-
-export interface ReplicasLimits {
-  readonly tickMs: number
-  readonly electionTimeoutTicks: number
-  readonly heartbeatIntervalTicks: number
-  readonly inflightMessagesMax: number
-  readonly inflightBytesMax: number
-  readonly appendBytesMax: number
-  readonly committedBytesMax: number
-  readonly uncommittedBytesMax: number
-  readonly entryBytesMax: number
-  readonly pendingBytesMax: number
-  readonly readsMax: number
-  /** Ticks without a request after which a group may rest. */
-  readonly idleTicksBeforeRest: number
-  /** The state database is flushed when its overlay holds so much, … */
-  readonly stateFlushBytes: number
-  /** … or the oldest unflushed write is so old. */
-  readonly stateFlushMs: number
-}
-
-export const defaultReplicasLimits: ReplicasLimits = {
-  tickMs: 100,
-  electionTimeoutTicks: 10,
-  heartbeatIntervalTicks: 3,
-  inflightMessagesMax: 256,
-  inflightBytesMax: 8 << 20,
-  appendBytesMax: 1 << 20,
-  committedBytesMax: 1 << 20,
-  uncommittedBytesMax: 32 << 20,
-  entryBytesMax: 1 << 20,
-  pendingBytesMax: 16 << 20,
-  readsMax: 16_384,
-  idleTicksBeforeRest: 10,
-  stateFlushBytes: 64 << 20,
-  stateFlushMs: 30_000,
-}
-
-export interface ReplicasCounts {
-  proposals: number
-  entriesApplied: number
-  raftMessagesSent: number
-  raftMessagesReceived: number
-  raftMessagesUnsent: number
-  leaderChanges: number
-  turns: number
-}
-
-/** A transfer is given up after an election timeout; then it was tried once more in vain. */
-const DRAIN_STUCK_MS = 1_500
-/** How long no request must have come before a drain is over. */
-const DRAIN_QUIET_MS = 200
 
 export class Replicas implements ReplicaHost {
   readonly counts: ReplicasCounts = {
@@ -118,11 +50,17 @@ export class Replicas implements ReplicaHost {
     raftMessagesUnsent: 0,
     leaderChanges: 0,
     turns: 0,
+    snapshotsSent: 0,
+    snapshotsInstalled: 0,
+    snapshotBytesSent: 0,
   }
   readonly #options: ReplicasOptions
   readonly #byRange = new Map<RangeId, Replica>()
   readonly #awake = new Set<Replica>()
   readonly #retention: LogRetention
+  readonly #host: SnapshotsHost
+  readonly #sender: SnapshotSender
+  readonly #receiver: SnapshotReceiver
   #dirty: Replica[] = []
   #turnScheduled = false
   #tickTimer: Timer | undefined
@@ -130,8 +68,7 @@ export class Replicas implements ReplicaHost {
   #syncing: (Replica | Ready)[] = []
   #phase: 'running' | 'draining' | 'closed' = 'running'
   #lastRequestAt = Number.NEGATIVE_INFINITY
-  /** Ranges whose replica here must not take part, with the reason. */
-  readonly silenced = new Map<RangeId, string>()
+  readonly #silenced = new Map<RangeId, SilencedReplica>()
 
   /**
    * Opens every replica of the state database; call once, before any message is delivered. Each has a group in the log
@@ -140,9 +77,22 @@ export class Replicas implements ReplicaHost {
    */
   constructor(options: ReplicasOptions) {
     this.#options = options
-    this.#retention = new LogRetention({ ...options, onFatal: (error) => this.onFatal(error) }, this.#byRange)
+    this.#host = this.#snapshotsHost()
+    this.#sender = new SnapshotSender(this.#host)
+    this.#receiver = new SnapshotReceiver(this.#host)
+    const pinnedIndex = (replica: Replica) => this.#sender.pinnedIndex(replica)
+    this.#retention = new LogRetention(
+      { ...options, pinnedIndex, onFatal: (error) => this.onFatal(error) },
+      this.#byRange,
+    )
+    forgetOrphans(options.log, options.state)
     for (const state of options.state.replicas.values()) this.#openReplica(state)
     this.#scheduleTick()
+  }
+
+  /** Replicas here that must not take part, by range. */
+  get silenced(): ReadonlyMap<RangeId, SilencedReplica> {
+    return this.#silenced
   }
 
   // --- what the router and the node ask ---
@@ -198,14 +148,28 @@ export class Replicas implements ReplicaHost {
 
   // --- what arrives from other nodes ---
 
-  onRaft(_from: NodeId, rangeId: RangeId, message: Message): void {
+  onRaft(from: NodeId, rangeId: RangeId, message: Message): void {
     if (this.#phase === 'closed') return
     this.counts.raftMessagesReceived++
     const replica = this.#byRange.get(rangeId)
-    if (replica === undefined || replica.replicaId !== message.to) return
+    if (replica === undefined || replica.replicaId !== message.to) {
+      if (message.kind === 'heartbeat' || message.kind === 'append-request') this.#askSnapshot(from, rangeId, message)
+      return
+    }
     // Who gives its leaderships away takes none: two nodes that drain would hand them back and forth.
     if (message.kind === 'timeout-now' && this.#phase === 'draining') return
-    replica.step(message)
+    replica.step(message, from)
+  }
+
+  onSnapshot(from: NodeId, message: SnapshotMessage): void {
+    if (this.#phase === 'closed') return
+    if (message.kind === 'snapshot-credit' || message.kind === 'snapshot-ended') this.#sender.onMessage(from, message)
+    else this.#receiver.onMessage(from, message)
+  }
+
+  /** The log has outgrown its bound, and these groups keep its oldest segment. */
+  onLogBytesMax(groups: readonly ReplicaId[]): void {
+    this.#retention.onLogBytesMax(groups)
   }
 
   /** What every replica of these ranges is known to hold, said by their leaders. */
@@ -229,9 +193,13 @@ export class Replicas implements ReplicaHost {
 
   onLinkDown(node: NodeId): void {
     for (const replica of this.#byRange.values()) {
-      const peer = replica.replicaOn(node)
-      if (peer !== 0 && replica.core.role === 'leader') replica.core.onPeerUnreachable(peer)
+      if (replica.core.role !== 'leader') continue
+      for (const { nodeId, replicaId } of replica.descriptor.replicas) {
+        if (nodeId === node) replica.core.onPeerUnreachable(replicaId)
+      }
     }
+    this.#sender.onLinkDown(node)
+    this.#receiver.onLinkDown(node)
     this.#wakeAll(node)
   }
 
@@ -281,6 +249,22 @@ export class Replicas implements ReplicaHost {
     })
   }
 
+  call(to: NodeId, request: RangeRequest, onReply: (reply: RangeReply | undefined) => void): boolean {
+    return this.#options.links.call(to, request, onReply)
+  }
+
+  sendSnapshot(replica: Replica, peer: ReplicaId): void {
+    this.#sender.send(replica, peer)
+  }
+
+  onDescriptorChanged(replica: Replica): void {
+    const { descriptor, replicaId } = replica
+    const replicas = descriptor.replicas.map((place) => `${place.replicaId}@${place.nodeId} ${place.type}`)
+    const { rangeId, epoch } = descriptor
+    this.#options.logger.info('replicas-changed', { rangeId, replicaId, confVersion: epoch.confVersion, replicas })
+    this.#options.onDescriptor(descriptor)
+  }
+
   askTimestamps(waiter: TimestampWaiter): void {
     this.#options.timestamps.ask(waiter)
   }
@@ -298,15 +282,31 @@ export class Replicas implements ReplicaHost {
 
   /** Silences this replica alone; where it is the only one of its range, the store stops. */
   onLogDamaged(replica: Replica, error: CordilleraError): void {
-    const { descriptor } = replica
-    if (descriptor.replicas.length === 1) {
+    if (isAlone(replica.state)) {
       this.onFatal(error)
       return
     }
-    this.#byRange.delete(descriptor.rangeId)
-    this.#awake.delete(replica)
-    replica.close()
-    this.#silence(descriptor, 'log-damaged')
+    this.#leave(replica)
+    this.#silence(replica.state, 'log-damaged')
+  }
+
+  /**
+   * Destroys a replica of this store that is in its range no more, or that is silenced: its state and its log, durably. Its id
+   * is not used again. Rejects as the state does, without effect when it is being replaced by a snapshot.
+   */
+  async destroy(state: ReplicaState): Promise<void> {
+    const { rangeId } = state.descriptor
+    const { log, state: store, logger } = this.#options
+    const replica = this.#byRange.get(rangeId)
+    if (replica?.state === state) {
+      if (replica.isRestoring) return
+      this.#leave(replica)
+    }
+    await store.removeReplica(state)
+    log.removeGroup(state.replicaId)
+    if (this.#silenced.get(rangeId)?.state === state) this.#silenced.delete(rangeId)
+    await log.flush()
+    logger.info('replica-destroyed', { rangeId, replicaId: state.replicaId })
   }
 
   onFatal(error: unknown): void {
@@ -317,36 +317,18 @@ export class Replicas implements ReplicaHost {
 
   // --- lifecycle ---
 
-  /**
-   * Hands every leadership to a reachable peer. Resolves when none is left here, when `timeoutMs` have passed, or when
-   * no more could be handed over for a while: others may be draining too, and take none; in the first case once every
-   * request is answered and none has come for a while, because others still send here until they know better. Requests
-   * are served, or redirected, meanwhile. Groups here do not campaign any more.
-   */
+  /** As {@link drainLeaderships}; groups here do not campaign any more. */
   drain(timeoutMs: number): Promise<void> {
     if (this.#phase === 'running') this.#phase = 'draining'
-    const { clock } = this.#options
-    const deadline = clock.now() + timeoutMs
-    let [least, leastSince] = [Number.POSITIVE_INFINITY, clock.now()]
-    return new Promise((resolve) => {
-      const round = (): void => {
-        const led = [...this.#byRange.values()].filter((replica) => replica.core.role === 'leader')
-        const movable = led.filter((replica) => this.#handOver(replica)).length
-        if (movable < least) [least, leastSince] = [movable, clock.now()]
-        const isStuck = movable > 0 && clock.now() - leastSince >= DRAIN_STUCK_MS
-        const isDone = movable === 0 && this.#isQuiet()
-        if (isDone || isStuck || this.#phase === 'closed' || clock.now() >= deadline) resolve()
-        else clock.after(20, round)
-      }
-      round()
+    const { clock, links } = this.#options
+    return drainLeaderships(timeoutMs, {
+      clock,
+      links,
+      replicas: () => this.#byRange.values(),
+      isClosed: () => this.#phase === 'closed',
+      lastRequestAt: () => this.#lastRequestAt,
+      markDirty: (replica) => this.markDirty(replica),
     })
-  }
-
-  /** Every request is answered, and nobody has asked for anything lately. */
-  #isQuiet(): boolean {
-    if (this.#options.clock.now() - this.#lastRequestAt < DRAIN_QUIET_MS) return false
-    for (const replica of this.#byRange.values()) if (!replica.isIdle) return false
-    return true
   }
 
   /** Answers everything that waits and stops. Does not close the log or the state. */
@@ -357,28 +339,10 @@ export class Replicas implements ReplicaHost {
   #stop(): void {
     this.#phase = 'closed'
     this.#tickTimer?.cancel()
+    this.#sender.close()
+    this.#receiver.close()
     for (const replica of this.#byRange.values()) replica.close()
     this.#dirty = []
-  }
-
-  /** True while there is a peer that could take this leadership. */
-  #handOver(replica: Replica): boolean {
-    let best: ReplicaId = 0
-    let bestMatch = -1
-    let isBestActive = false
-    for (const place of replica.descriptor.replicas) {
-      if (place.replicaId === replica.replicaId || !this.#options.links.isUp(place.nodeId)) continue
-      const { matchIndex, recentlyActive } = replica.core.progressOf(place.replicaId) ?? NOTHING_KNOWN
-      // A node may be there, and its replica silent.
-      if (recentlyActive === isBestActive ? matchIndex <= bestMatch : isBestActive) continue
-      best = place.replicaId
-      bestMatch = matchIndex
-      isBestActive = recentlyActive
-    }
-    if (best === 0) return false
-    replica.core.transferLeadership(best)
-    this.markDirty(replica)
-    return true
   }
 
   // --- turns and ticks ---
@@ -447,6 +411,8 @@ export class Replicas implements ReplicaHost {
       if (core.hasReady()) this.markDirty(replica)
     }
     this.#retention.onTick()
+    this.#sender.onTick()
+    this.#receiver.onTick()
   }
 
   #tryRest(replica: Replica): void {
@@ -479,15 +445,24 @@ export class Replicas implements ReplicaHost {
   // --- opening ---
 
   /** Its vote and acknowledgements may be forgotten: it must not take part until it is replaced under a new id. */
-  #silence(descriptor: Descriptor, reason: 'log-damaged' | 'log-missing'): void {
+  #silence(state: ReplicaState, reason: SilencedReplica['reason']): void {
+    const { descriptor, replicaId } = state
     const { rangeId } = descriptor
-    if (descriptor.replicas.length === 1) {
+    if (isAlone(state)) {
       throw new CordilleraError('LOG_DAMAGED', {
         detail: `the log of range ${rangeId} is damaged or gone, and there is no other replica to repair it from`,
       })
     }
-    this.silenced.set(rangeId, reason)
-    this.#options.logger.error('replica-silenced', { rangeId, reason })
+    this.#silenced.set(rangeId, { state, reason })
+    this.#options.logger.error('replica-silenced', { rangeId, replicaId, reason })
+  }
+
+  /** It takes no part any more. */
+  #leave(replica: Replica): void {
+    this.#byRange.delete(replica.descriptor.rangeId)
+    this.#awake.delete(replica)
+    this.#sender.forget(replica)
+    replica.close()
   }
 
   #openReplica(state: ReplicaState): void {
@@ -495,7 +470,7 @@ export class Replicas implements ReplicaHost {
     const { descriptor, replicaId } = state
     const group = log.groups.get(replicaId)
     if (group === undefined || group.damaged) {
-      this.#silence(descriptor, group === undefined ? 'log-missing' : 'log-damaged')
+      this.#silence(state, group === undefined ? 'log-missing' : 'log-damaged')
       return
     }
     const core = openRaftGroup(state, group, random, limits)
@@ -504,6 +479,27 @@ export class Replicas implements ReplicaHost {
     observer?.onOpened(replica)
     this.markDirty(replica)
   }
-}
 
-const NOTHING_KNOWN = { matchIndex: -1, recentlyActive: false } as const
+  /** A leader speaks to a replica that is not here: if it may be, it begins with a snapshot. */
+  #askSnapshot(from: NodeId, rangeId: RangeId, { to, from: leader, term }: Message): void {
+    if (!mayCreate(this.#host, rangeId, to) || this.#receiver.expects(to)) return
+    this.#options.links.sendRaft(from, rangeId, { kind: 'snapshot-request', from: to, to: leader, term })
+  }
+
+  #snapshotsHost(): SnapshotsHost {
+    const { nodeId, clock, logger, log, state, links } = this.#options
+    return {
+      ...{ nodeId, clock, logger, log, state, links, counts: this.counts },
+      replica: (rangeId) => this.#byRange.get(rangeId),
+      silencedState: (rangeId) => this.#silenced.get(rangeId)?.state,
+      destroy: (former) => this.destroy(former),
+      onCreated: (created) => {
+        if (this.#phase === 'closed') return
+        this.#openReplica(created)
+        const replica = this.#byRange.get(created.descriptor.rangeId)
+        if (replica !== undefined) this.onDescriptorChanged(replica)
+      },
+      onFatal: (error) => this.onFatal(error),
+    }
+  }
+}

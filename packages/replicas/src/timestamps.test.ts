@@ -133,7 +133,7 @@ describe('a write', () => {
 describe('the leader of the system range', () => {
   const system = (stores: Stores): Descriptor => stores.descriptors[0]!
   const ask = (nodeId: number, term: number): RangeRequest => {
-    return { kind: 'timestamps', rangeId: 1, nodeId, term, count: 5, oldestSnapshot: 0 }
+    return { kind: 'timestamps', rangeId: 1, nodeId, replicaId: nodeId, term, count: 5, oldestSnapshot: 0 }
   }
 
   it('is told once it knows everything that was committed, and when it is deposed', async () => {

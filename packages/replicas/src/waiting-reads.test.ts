@@ -2,7 +2,11 @@ import { describe, expect, it } from 'vitest'
 import { type WaitingRead, WaitingReads } from './waiting-reads.js'
 
 function read(key: string, indexMin = 0): WaitingRead {
-  return { request: { kind: 'read', rangeId: 2, epochVersion: 1, at: 0, keys: [key] }, reply: () => {}, indexMin }
+  return {
+    request: { kind: 'read', rangeId: 2, epochVersion: 1, at: 0, byFollower: false, keys: [key] },
+    reply: () => {},
+    indexMin,
+  }
 }
 
 describe('WaitingReads', () => {

@@ -1,5 +1,5 @@
 import type { LogIndex } from '@cordillera/base'
-import type { ReadRequest, ScanRequest, TimestampsRequest } from '@cordillera/wire'
+import type { IndexRequest, ReadRequest, ScanRequest, TimestampsRequest } from '@cordillera/wire'
 import type { ReplyTo } from './proposals.js'
 
 /**
@@ -10,7 +10,7 @@ import type { ReplyTo } from './proposals.js'
  * and served in the order in which they were asked.
  */
 export interface WaitingRead {
-  readonly request: ReadRequest | ScanRequest | TimestampsRequest
+  readonly request: ReadRequest | ScanRequest | TimestampsRequest | IndexRequest
   readonly reply: ReplyTo
   /** Must have applied as well: what was proposed before a read at a timestamp began. 0 for reads of the newest. */
   readonly indexMin: LogIndex
@@ -74,6 +74,12 @@ export class WaitingReads {
       this.#confirmed.push({ index, reads: reads.filter((read) => read.indexMin <= index) })
       this.#later.push({ index: indexMin, reads: reads.filter((read) => read.indexMin > index) })
     }
+  }
+
+  /** Reads that a leader elsewhere has confirmed. */
+  addConfirmed(index: LogIndex, reads: readonly WaitingRead[]): void {
+    this.#size += reads.length
+    this.#confirmed.push({ index, reads })
   }
 
   /** The next reads that may be served from a state at `appliedIndex`. */

@@ -1,4 +1,12 @@
-import { assert, type CordilleraError, type Key, type NodeId, type Term, type Version } from '@cordillera/base'
+import {
+  assert,
+  type CordilleraError,
+  type Key,
+  type NodeId,
+  type ReplicaId,
+  type Term,
+  type Version,
+} from '@cordillera/base'
 import {
   type Command,
   decodeWriteBlock,
@@ -236,7 +244,7 @@ export class ReadBatch extends PendingBatch<VersionedValue | undefined> {
       this.#keys = keys
     }
     const { epochVersion } = this
-    return { kind: 'read', rangeId: this.route.rangeId, epochVersion, at: 0, keys: this.#keys }
+    return { kind: 'read', rangeId: this.route.rangeId, epochVersion, at: 0, byFollower: false, keys: this.#keys }
   }
 
   /** As {@link WriteBatch.takeOperations}. */
@@ -279,13 +287,15 @@ export class ScanBatch extends PendingBatch<PageResult> {
   }
 
   takeRequest(): RangeRequest {
-    return { kind: 'scan', rangeId: this.route.rangeId, epochVersion: this.epochVersion, ...this.span }
+    const { rangeId } = this.route
+    return { kind: 'scan', rangeId, epochVersion: this.epochVersion, byFollower: false, ...this.span }
   }
 }
 
 /** What a request for timestamps says, determined when it leaves. */
 export interface TimestampsNeeded {
   /** See `TimestampsRequest` of wire. */
+  readonly replicaId: ReplicaId
   readonly term: Term
   readonly count: number
   readonly oldestSnapshot: Version

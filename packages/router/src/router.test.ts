@@ -814,12 +814,20 @@ describe('timestamps', () => {
     const s = setUp({}, system)
     const asked: number[] = []
     const answers: unknown[] = []
-    const prepare = () => ({ term: 4, count: asked.push(s.clock.now()), oldestSnapshot: 3 })
+    const prepare = () => ({ replicaId: 7, term: 4, count: asked.push(s.clock.now()), oldestSnapshot: 3 })
     s.router.askTimestamps(prepare, s.clock.now() + 1000, (error, reply) => answers.push(error?.code ?? reply))
     expect(asked).toEqual([])
     s.clock.turn()
     const first = s.calls.last
-    expect(first.request).toEqual({ kind: 'timestamps', rangeId: 1, nodeId: 1, term: 4, count: 1, oldestSnapshot: 3 })
+    expect(first.request).toEqual({
+      kind: 'timestamps',
+      rangeId: 1,
+      nodeId: 1,
+      replicaId: 7,
+      term: 4,
+      count: 1,
+      oldestSnapshot: 3,
+    })
     first.reply(refused('not-leader', 3))
     s.clock.turn()
     expect([s.calls.last.node, (s.calls.last.request as TimestampsRequest).count]).toEqual([3, 2])
@@ -837,7 +845,7 @@ describe('timestamps', () => {
     await s.router.drain()
     const codes: unknown[] = []
     const ask = (): void => {
-      const prepare = () => ({ term: 0, count: 1, oldestSnapshot: 0 })
+      const prepare = () => ({ replicaId: 0, term: 0, count: 1, oldestSnapshot: 0 })
       s.router.askTimestamps(prepare, s.clock.now() + 100, (error) => codes.push(error?.code))
     }
     ask()
@@ -852,7 +860,7 @@ describe('timestamps', () => {
   test('follow the system range when its epoch changes', () => {
     const s = setUp({}, system)
     const answers: unknown[] = []
-    const prepare = () => ({ term: 0, count: 1, oldestSnapshot: 0 })
+    const prepare = () => ({ replicaId: 0, term: 0, count: 1, oldestSnapshot: 0 })
     s.calls.script = (_node, request) => (request.kind === 'timestamps' ? refused('not-leader') : undefined)
     s.router.askTimestamps(prepare, s.clock.now() + 5000, (_error, reply) => answers.push(reply))
     s.clock.turn()

@@ -43,7 +43,7 @@ const CountOrNull = Type.Union([Count, Type.Null()], { description: 'Null when t
 const RangeReplicaSchema = Type.Object({
   replicaId: Count,
   nodeId: Count,
-  type: Type.Enum(['voter', 'learner']),
+  type: Type.Enum(['voter', 'incoming', 'outgoing', 'learner']),
   commitIndex: CountOrNull,
   appliedIndex: CountOrNull,
   lag: CountOrNull,

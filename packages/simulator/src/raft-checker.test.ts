@@ -3,14 +3,20 @@ import { describe, expect, it } from 'vitest'
 import { type CheckedReplica, RaftChecker } from './raft-checker.js'
 
 /** Planted histories: each breaks one promise, and the checker must name it; the same without the break is clean. */
-const RANGE = { rangeId: 2, start: '', end: null, replicas: [{ replicaId: 1 }, { replicaId: 2 }, { replicaId: 3 }] }
+const RANGE = { rangeId: 2, start: '', end: null }
 
 class Planted implements CheckedReplica {
   readonly descriptor = RANGE
-  readonly core = { role: 'follower', term: 1, commitIndex: 0 }
+  readonly core = {
+    role: 'follower',
+    term: 1,
+    commitIndex: 0,
+    configuration: { voters: [1, 2, 3], outgoing: [] as number[], learners: [] },
+  }
   readonly terms: number[] = [0]
-  readonly state = { appliedIndex: 0 }
+  readonly state = { appliedIndex: 0, appliedTerm: 0 }
   hardState: HardState = { term: 0, vote: 0, commitIndex: 0 }
+  compactedIndex = 0
   #tokens = 0
 
   constructor(
@@ -23,7 +29,7 @@ class Planted implements CheckedReplica {
   get log() {
     const { terms, hardState } = this
     return {
-      compactedIndex: 0,
+      compactedIndex: this.compactedIndex,
       lastIndex: terms.length - 1,
       hardState,
       termAt: (index: number): number | undefined => terms[index],
@@ -66,6 +72,27 @@ class Planted implements CheckedReplica {
     return this
   }
 
+  /** As of the entries applied so far. */
+  configure(voters: number[], outgoing: number[] = []): this {
+    this.state.appliedIndex = this.core.commitIndex
+    this.core.configuration = { voters, outgoing, learners: [] }
+    this.checker.onConfiguration(this)
+    return this
+  }
+
+  /** Of the log nothing is left when it has another entry there. */
+  restore(index: number, term: number): this {
+    Object.assign(this.state, { appliedIndex: index, appliedTerm: term })
+    this.core.commitIndex = Math.max(this.core.commitIndex, index)
+    if (this.terms[index] !== term) {
+      this.terms.length = index + 1
+      this.terms[index] = term
+      this.compactedIndex = index
+    }
+    this.checker.onRestored(this)
+    return this
+  }
+
   #ready(ready: Partial<typeof NOTHING>): this {
     this.checker.onReady(this, { ...NOTHING, syncToken: ++this.#tokens, ...ready })
     return this
@@ -82,6 +109,12 @@ const NOTHING = {
 
 function entry(index: number, term: number, text = ''): Entry {
   return sealEntry(term, index, EntryType.command, Buffer.from(`${' '.repeat(18)}${text}`))
+}
+
+/** Durable everywhere first, then applied. */
+function commit(replicas: readonly Planted[], ...entries: Entry[]): void {
+  for (const replica of replicas) replica.append(...entries).sync()
+  for (const replica of replicas) replica.apply(...entries)
 }
 
 /** What the checker says of three replicas' history. */
@@ -157,6 +190,37 @@ describe('a planted history', () => {
       'durability',
       (a) => a.append(entry(1, 1)).sync().append(entry(1, 3)).restart([0, 3]),
       (a) => a.append(entry(1, 1)).sync().append(entry(1, 3)).restart([0, 2]),
+    ],
+    [
+      'durability',
+      (a, b) => [[a, b].map((r) => r.configure([1, 2], [1, 3]).append(entry(1, 1)).sync()), b.configure([2])],
+      (a, b) => [
+        [a, b].map((r) => r.append(entry(1, 1)).sync()),
+        a.apply(entry(1, 1)).configure([1, 2], [1, 3]).append(entry(2, 1)).sync(),
+        b.append(entry(2, 1)).sync().apply(entry(1, 1)).apply(entry(2, 1)).configure([1, 2]),
+        a.append(entry(3, 1)).sync().apply(entry(2, 1)).apply(entry(3, 1)),
+      ],
+    ],
+    [
+      'state machine safety',
+      (a, b, c) => [
+        commit([a, b], entry(1, 1), entry(2, 1)),
+        c.restore(2, 1).append(entry(3, 1)).sync().restart([0, 0, 1, 1]),
+      ],
+      (a, b, c) => [
+        commit([a, b], entry(1, 1), entry(2, 1)),
+        c.append(entry(1, 1), entry(2, 1)).sync().apply(entry(1, 1), entry(2, 1)).restore(1, 1),
+      ],
+    ],
+    [
+      'state machine safety',
+      (a, b, c) => [commit([a, b], entry(1, 1)), c.append(entry(1, 0)).sync().restore(1, 1)],
+      (a, b, c) => [commit([a, b], entry(1, 1)), c.restore(1, 2)],
+    ],
+    [
+      'durability',
+      (a, b, c) => [commit([a, b], entry(1, 1)), c.restore(1, 1).append(entry(2, 1)).sync().restart([0, 1, 1])],
+      (a, b, c) => [commit([a, b], entry(1, 1)), c.restore(1, 1).append(entry(2, 1)).sync().restart([0, 1])],
     ],
     ['hard state', (a) => a.vote(1, 2).vote(2, 3), (a) => a.vote(1, 2).vote(1, 3)],
     ['hard state', (a) => a.vote(1, 2).vote(2, 0), (a) => a.vote(2, 2).vote(1, 0)],

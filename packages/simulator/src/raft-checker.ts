@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
 import type { Key, LogIndex, RangeId, ReplicaId, Term } from '@cordillera/base'
-import type { Entry, HardState, Ready } from '@cordillera/raft-core'
+import { type Configuration, type Entry, type HardState, isQuorum, type Ready } from '@cordillera/raft-core'
 
 /**
  * What Raft promises, looked at with every step of every replica of a cluster, from outside of it (paper, figure 3, and
@@ -10,8 +10,10 @@ import type { Entry, HardState, Ready } from '@cordillera/raft-core'
  * - *leader append-only*: a leader replaces nothing in its log,
  * - *log matching*: an entry of an index and a term is the same everywhere, and so is the term before it,
  * - *leader completeness*: a leader has everything that was committed in earlier terms,
- * - *state machine safety*: replicas apply the same entries, one behind the other, none twice in a life,
- * - *durability*: what is committed is durable on a quorum; what was said to be durable is there after a crash,
+ * - *state machine safety*: replicas apply the same entries, one behind the other, none twice in a life; a snapshot never takes
+ *   one back,
+ * - *durability*: what is committed is durable on a quorum, of both halves of a joint configuration; what was said to be
+ *   durable is there after a crash,
  * - *hard state*: terms and commit indexes never go back, and a vote is never changed within its term,
  * - *coverage*: ranges have every key, and no two of a store have the same.
  *
@@ -24,16 +26,20 @@ export interface CheckedReplica {
     readonly rangeId: RangeId
     readonly start: Key
     readonly end: Key | null
-    readonly replicas: readonly { readonly replicaId: ReplicaId }[]
   }
-  readonly core: { readonly role: string; readonly term: Term; readonly commitIndex: LogIndex }
+  readonly core: {
+    readonly role: string
+    readonly term: Term
+    readonly commitIndex: LogIndex
+    readonly configuration: Configuration
+  }
   readonly log: {
     readonly compactedIndex: LogIndex
     readonly lastIndex: LogIndex
     readonly hardState: HardState
     termAt(index: LogIndex): Term | undefined
   }
-  readonly state: { readonly appliedIndex: LogIndex }
+  readonly state: { readonly appliedIndex: LogIndex; readonly appliedTerm: Term }
 }
 
 type CheckedReady = Pick<Ready, 'entries' | 'hardState' | 'syncToken' | 'committed' | 'roleChange'>
@@ -45,7 +51,14 @@ interface Written {
   vote: ReplicaId
   commitIndex: LogIndex
   appliedIndex: LogIndex
-  durable: { readonly terms: Map<LogIndex, Term>; lastIndex: LogIndex; term: Term; vote: ReplicaId }
+  /** `baseIndex`: a snapshot holds everything up to there. */
+  durable: {
+    readonly terms: Map<LogIndex, Term>
+    baseIndex: LogIndex
+    lastIndex: LogIndex
+    term: Term
+    vote: ReplicaId
+  }
   /** Not durable yet, in order. */
   unsynced: { readonly token: number; readonly entries: readonly Entry[]; readonly hardState: HardState | undefined }[]
 }
@@ -57,6 +70,8 @@ interface RangeHistory {
   /** By index; `inTerm`: when it was known to be committed, at the latest. */
   readonly committed: Map<LogIndex, { readonly term: Term; readonly bytes: string; readonly inTerm: Term }>
   committedIndex: LogIndex
+  /** From behind which entry on they are in force where that has been applied; in order. */
+  readonly configurations: { readonly behind: LogIndex; readonly configuration: Configuration }[]
 }
 
 const VIOLATIONS_MAX = 20
@@ -80,9 +95,41 @@ export class RaftChecker {
       vote,
       commitIndex: 0,
       appliedIndex: replica.state.appliedIndex,
-      durable: { terms, lastIndex: log.lastIndex, term, vote },
+      durable: { terms, baseIndex: log.compactedIndex, lastIndex: log.lastIndex, term, vote },
       unsynced: [],
     })
+    this.onConfiguration(replica)
+  }
+
+  /** The configuration of the replica is another one, from its applied index on. */
+  onConfiguration(replica: CheckedReplica): void {
+    const { configurations } = this.#range(replica)
+    const behind = replica.state.appliedIndex
+    const newest = configurations.at(-1)
+    if (newest !== undefined && newest.behind >= behind) return
+    configurations.push({ behind, configuration: replica.core.configuration })
+  }
+
+  /** A snapshot has taken the place of the state, and of the log as far as it does not fit. */
+  onRestored(replica: CheckedReplica): void {
+    const { log, state } = replica
+    const written = this.#replicas.get(replica.replicaId)!
+    const { appliedIndex: index, appliedTerm: term } = state
+    if (index <= written.appliedIndex) this.#fail(`state machine safety: a snapshot takes it back to ${index}`, replica)
+    const known = this.#range(replica).committed.get(index)
+    if (known === undefined || known.term !== term) {
+      this.#fail(`state machine safety: a snapshot of entry ${index} of term ${term}, which was not committed`, replica)
+    }
+    written.appliedIndex = index
+    const { durable } = written
+    durable.baseIndex = Math.max(durable.baseIndex, index)
+    this.onConfiguration(replica)
+    if (log.compactedIndex < index) return
+    // Nothing of the log is left, nor will be of what is on its way to the disk.
+    durable.terms.clear()
+    durable.terms.set(index, term)
+    durable.lastIndex = written.lastIndex = index
+    written.unsynced = written.unsynced.map((one) => ({ ...one, entries: [] }))
   }
 
   /** What `ready` appends is in the log, and not durable yet. */
@@ -132,6 +179,15 @@ export class RaftChecker {
   }
 
   #checkRecovered(replica: CheckedReplica, { durable, unsynced }: Written): void {
+    const { log, state } = replica
+    const { appliedIndex } = state
+    // A snapshot of another branch, installed just before the crash: what is behind it in the log never was committed.
+    const isRestored = log.lastIndex === appliedIndex && durable.terms.get(appliedIndex) !== state.appliedTerm
+    if (!isRestored) this.#checkRecoveredLog(replica, durable, unsynced)
+    this.#checkRecoveredVote(replica, durable, unsynced)
+  }
+
+  #checkRecoveredLog(replica: CheckedReplica, durable: Written['durable'], unsynced: Written['unsynced']): void {
     const { log } = replica
     let leastLast = durable.lastIndex
     for (const { entries } of unsynced) if (entries.length > 0) leastLast = Math.min(leastLast, entries[0]!.index - 1)
@@ -142,6 +198,10 @@ export class RaftChecker {
       const isDurable = index <= durable.lastIndex && durable.terms.get(index) === term
       if (!isDurable && !isWritten) this.#fail(`durability: entry ${index} has term ${term}`, replica)
     }
+  }
+
+  #checkRecoveredVote(replica: CheckedReplica, durable: Written['durable'], unsynced: Written['unsynced']): void {
+    const { log } = replica
     const { term, vote } = log.hardState
     const isAnyOf = [durable, ...unsynced.flatMap(({ hardState }) => hardState ?? [])].some(
       (one) => one.term === term && one.vote === vote,
@@ -212,20 +272,27 @@ export class RaftChecker {
     }
     range.committed.set(index, { term, bytes, inTerm: replica.core.term })
     range.committedIndex = Math.max(range.committedIndex, index)
-    const places = replica.descriptor.replicas
-    const holders = places.filter(({ replicaId }) => {
+    const holds = (replicaId: ReplicaId): boolean => {
       const durable = this.#replicas.get(replicaId)?.durable
-      return durable !== undefined && index <= durable.lastIndex && durable.terms.get(index) === term
-    })
-    if (holders.length * 2 <= places.length) {
-      this.#fail(`durability: entry ${index} is applied, and durable on ${holders.length} of ${places.length}`, replica)
+      if (durable === undefined) return false
+      return index <= durable.baseIndex || (index <= durable.lastIndex && durable.terms.get(index) === term)
     }
+    if (!this.#configurationsFor(range, index).some((configuration) => isQuorum(configuration, holds))) {
+      this.#fail(`durability: entry ${index} is applied, and durable on no quorum`, replica)
+    }
+  }
+
+  /** By which an entry may have been committed: that in force before it, or, where it was not applied yet, the one before. */
+  #configurationsFor({ configurations }: RangeHistory, index: LogIndex): Configuration[] {
+    let at = configurations.length - 1
+    while (at > 0 && configurations[at]!.behind >= index) at--
+    return configurations.slice(Math.max(0, at - 1), at + 1).map(({ configuration }) => configuration)
   }
 
   #range({ descriptor }: CheckedReplica): RangeHistory {
     let range = this.#ranges.get(descriptor.rangeId)
     if (range === undefined) {
-      range = { leaders: new Map(), entries: new Map(), committed: new Map(), committedIndex: 0 }
+      range = { leaders: new Map(), entries: new Map(), committed: new Map(), committedIndex: 0, configurations: [] }
       this.#ranges.set(descriptor.rangeId, range)
     }
     return range

@@ -1,5 +1,6 @@
 import type { Key, RangeId } from '@cordillera/base'
 import { type Descriptor, SYSTEM_RANGE_ID, spanContains } from '@cordillera/ranges'
+import type { Replica } from '@cordillera/replicas'
 import { ORACLE_KEY } from '@cordillera/system'
 import { FaultSchedule } from './fault-schedule.js'
 import { checkLinearizable } from './linearizability.js'
@@ -45,8 +46,13 @@ export interface SeedReport {
 
 const FOUNDING_TIMEOUT_MS = 30_000
 const LIVENESS_MS = 30_000
+/** Of runs that were kept from before there was a limit. */
+const LAGGARD_ENTRIES_MAX = 10_000
 /** Nodes write a little for themselves at all times, never for long. */
 const DRAINED_MS = 5_000
+const REPAIR_MS = 30_000
+/** Of every range, in clusters of three and more. */
+const REPLICAS = 3
 
 export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): Promise<SeedReport> {
   const { seed, nodes, ranges, faultsMs, log, state } = options
@@ -57,7 +63,11 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
     ranges,
     delays: options.delays,
     segmentBytes: log.segmentBytes,
-    limits: { stateFlushBytes: state.flushBytes, stateFlushMs: state.flushMs },
+    limits: {
+      stateFlushBytes: state.flushBytes,
+      stateFlushMs: state.flushMs,
+      laggardEntriesMax: log.laggardEntriesMax ?? LAGGARD_ENTRIES_MAX,
+    },
     ...(onEvent === undefined ? {} : { onEvent }),
   })
   const { clock } = cluster
@@ -74,6 +84,7 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
     await clock.run(faultsMs)
     faults.heal()
     violations.push(...(await probe(cluster, workload, ranges, clock.now() + LIVENESS_MS)))
+    violations.push(...(await repair(cluster)))
     checkSpans(cluster)
     workload.stop()
     promises.stop()
@@ -148,25 +159,51 @@ async function probe(
   return [...missing].map((name) => `liveness: no ${name} within ${LIVENESS_MS} ms of healing`)
 }
 
+/** Replicas whose logs were damaged are replaced, and those that were removed destroyed, without anybody's doing. */
+async function repair({ clock, machines }: SimulatedCluster): Promise<string[]> {
+  const nodeIds = new Set(machines.map(({ node }) => node?.identity.nodeId))
+  // What is on machines that are gone has nobody to replace it.
+  const isWhole = ({ isMember, descriptor: { replicas } }: Replica): boolean => {
+    const there = replicas.filter(({ nodeId }) => nodeIds.has(nodeId))
+    const isOneEach = new Set(there.map(({ nodeId }) => nodeId)).size === there.length
+    return isMember && isOneEach && there.length <= REPLICAS && there.every(({ type }) => type === 'voter')
+  }
+  const broken = (): string[] =>
+    machines.flatMap(({ address, node, replicas }) => {
+      const silenced = node?.metrics().silencedReplicas ?? 0
+      const strays = replicas.filter((replica) => !isWhole(replica))
+      return [
+        ...(silenced > 0 ? [`repair: ${silenced} replicas of ${address} are not replaced`] : []),
+        ...strays.map(({ replicaId, descriptor }) => {
+          const places = descriptor.replicas.map((place) => `${place.replicaId}@${place.nodeId} ${place.type}`)
+          return `repair: replica ${replicaId} of range ${descriptor.rangeId} on ${address} sees ${places.join(', ')}`
+        }),
+      ]
+    })
+  const deadlineMs = clock.now() + REPAIR_MS
+  while (broken().length > 0 && clock.now() < deadlineMs) await clock.run(200)
+  return broken()
+}
+
 /** Lets the followers catch up, closes every node and looks at what their state databases hold. */
 async function compareReplicas(cluster: SimulatedCluster): Promise<string[]> {
   const { clock } = cluster
-  // What rot took away is not given back yet.
-  const machines = cluster.machines.filter(({ isRotten }) => !isRotten)
+  // One whose disks are empty, or were put back, or whose log could not be read at all, has nothing any more.
+  const machines = cluster.machines.filter(({ node, isOutdated }) => node !== undefined && !isOutdated)
   await clock.run(5_000)
   await clock.runUntil(() => machines.every((machine) => undrained(machine).length === 0), DRAINED_MS)
   const violations = machines.flatMap(undrained)
-  for (const machine of cluster.machines) machine.close()
-  const isDown = (): boolean =>
-    cluster.machines.every(({ status, isWiped, isOutdated }) => isWiped || isOutdated || status.kind === 'down')
+  const held = machines.map(({ replicas }) => replicas.map(({ descriptor }) => descriptor))
+  for (const machine of machines) machine.close()
+  const isDown = (): boolean => machines.every(({ status }) => status.kind === 'down')
   if (!(await clock.runUntil(isDown, 30_000))) {
     return machines.map(({ address, status }) => `closing: ${address} is ${status.kind}`)
   }
   /** By range, what the first machine that holds it has of it. */
   const expected = new Map<RangeId, { readonly address: string; readonly data: Map<Key, string> }>()
-  for (const { address, engine, replicas } of machines) {
+  for (const [i, { address, engine }] of machines.entries()) {
     const all = await cluster.settle(readData(engine), 10_000)
-    for (const { descriptor } of replicas) {
+    for (const descriptor of held[i]!) {
       const data = new Map([...all].filter(([key]) => spanContains(descriptor, key)))
       const first = expected.get(descriptor.rangeId)
       if (first === undefined) expected.set(descriptor.rangeId, { address, data })

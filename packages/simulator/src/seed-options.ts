@@ -17,7 +17,8 @@ export interface SeedOptions {
   readonly faults: FaultMix
   readonly workload: WorkloadOptions
   readonly delays: Delays
-  readonly log: { readonly segmentBytes: number }
+  /** `laggardEntriesMax`: with so few entries kept, a machine that was away gets snapshots. */
+  readonly log: { readonly segmentBytes: number; readonly laggardEntriesMax?: number }
   readonly state: { readonly flushBytes: number; readonly flushMs: number }
 }
 
@@ -39,7 +40,8 @@ export interface FaultMix {
  * - processes: `kill`, `kill-all`, `close` (as a signal does), `pause`, `drift`, `clock-jump`,
  * - disks: `power-loss`, `power-loss-all`, `stall` (syncs), `slow-disk`, `disk-error` (EIO at a write or sync), `disk-full`,
  *   `rot` (a bit of what was synced, or a segment is cut off), `wipe` (everything is gone), `old-image` (everything is as
- *   it was seconds ago, or the log has lost its end).
+ *   it was seconds ago, or the log has lost its end),
+ * - by command: `move` (a replica, to a machine that has none of its range).
  */
 export const NETWORK_FAULTS = ['partition', 'halves', 'bridge', 'one-way', 'isolate', 'slow', 'clog', 'reset'] as const
 export const PROCESS_FAULTS = ['kill', 'kill-all', 'close', 'pause', 'drift', 'clock-jump'] as const
@@ -54,7 +56,8 @@ export const DISK_FAULTS = [
   'wipe',
   'old-image',
 ] as const
-export const FAULT_KINDS = [...NETWORK_FAULTS, ...PROCESS_FAULTS, ...DISK_FAULTS] as const
+export const COMMANDS = ['move'] as const
+export const FAULT_KINDS = [...NETWORK_FAULTS, ...PROCESS_FAULTS, ...DISK_FAULTS, ...COMMANDS] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
 const FAULTS_BY_PROFILE = {
@@ -81,7 +84,7 @@ export function drawOptions(seed: number, profile: Profile): SeedOptions {
   return {
     seed,
     profile,
-    nodes: random.below(6) === 0 ? 5 : 3,
+    nodes: random.below(4) === 0 ? 5 : 3,
     ranges: between(1, 6),
     faultsMs: between(8, 14) * 1_000,
     faults: {
@@ -102,7 +105,7 @@ export function drawOptions(seed: number, profile: Profile): SeedOptions {
       rareEvery: oneOf(random, [50, 200, 1_000]),
       rareMs: oneOf(random, [15, 100]),
     },
-    log: { segmentBytes: oneOf(random, [32, 64, 256]) << 10 },
+    log: { segmentBytes: oneOf(random, [32, 64, 256]) << 10, laggardEntriesMax: oneOf(random, [5, 50, 1_000]) },
     state: { flushBytes: oneOf(random, [4, 8, 32]) << 10, flushMs: oneOf(random, [500, 3_000]) },
   }
 }

@@ -113,9 +113,9 @@ export class SimulatedCluster {
     return this.machines.every(({ node }) => node?.metrics().peerLinksUp === this.machines.length - 1)
   }
 
-  /** Whether every machine is up and its node sees a leader for every range; of one with rot it is not asked. */
+  /** Whether every machine is up and its node sees a leader for every range; one whose disk went bad need not be up. */
   isReady(): boolean {
-    return this.machines.every(({ node, isRotten }) => isRotten || node?.isReady() === true)
+    return this.machines.every(({ node, isRotten }) => node?.isReady() ?? isRotten)
   }
 
   /** Waits for what happens in virtual time. Throws what it rejects with; an Error after `timeoutMs`. */

@@ -94,9 +94,9 @@ export class SimulatedNode {
     return this.#status.kind === 'up' ? this.#status.node : undefined
   }
 
-  /** The replicas that take part in this life. */
+  /** The replicas that take part in this life; once the node has ended, none does. */
   get replicas(): readonly Replica[] {
-    return this.#replicas
+    return this.#replicas.filter(({ isClosed }) => !isClosed)
   }
 
   /** Whether this node still answers: until it was closed or died. */
@@ -310,6 +310,8 @@ export class SimulatedNode {
       },
       onReady: (replica, ready) => observer.onReady(replica, ready),
       onSynced: (replica, ready) => observer.onSynced(replica, ready),
+      onConfiguration: (replica) => observer.onConfiguration(replica),
+      onRestored: (replica) => observer.onRestored(replica),
     }
   }
 

@@ -86,6 +86,11 @@ export class ReplicaCatalog {
     return catalog
   }
 
+  /** Lives here, did, or is being installed. */
+  knows(replicaId: ReplicaId): boolean {
+    return this.#checksums.has(replicaId)
+  }
+
   /** Throws unless the ids are new to this store, and all spans, theirs and those in use, are disjoint. */
   assertCreatable(added: readonly LiveRecord[]): void {
     const ids = new Set<ReplicaId>()

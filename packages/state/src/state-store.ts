@@ -152,6 +152,11 @@ export class StateStore {
     })
   }
 
+  /** Whether a replica with this id has never been here. */
+  mayCreate(replicaId: ReplicaId): boolean {
+    return !this.#catalog.knows(replicaId)
+  }
+
   /** The replicas that live here. */
   get replicas(): ReadonlyMap<ReplicaId, ReplicaState> {
     return this.#catalog.live

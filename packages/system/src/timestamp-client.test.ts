@@ -26,7 +26,7 @@ function setUp() {
       },
     }),
     clock,
-    systemTerm: () => 4,
+    systemReplica: () => ({ replicaId: 1, term: 4 }),
     oldestSnapshot: () => snapshots.oldestSnapshot(),
     onSafePoint: (safePoint) => safePoints.push(safePoint),
   })
@@ -126,10 +126,10 @@ describe('a client of the oracle', () => {
   it('refreshes now and then, and passes the safe point on', async () => {
     const s = setUp()
     s.client.start()
-    expect(s.requests[0]!.prepare()).toEqual({ term: 4, count: 0, oldestSnapshot: 1 })
+    expect(s.requests[0]!.prepare()).toEqual({ replicaId: 1, term: 4, count: 0, oldestSnapshot: 1 })
     s.requests[0]!.answer(8, 3)
     await s.pass(REFRESH_MS + 1)
-    expect(s.requests[1]!.prepare()).toEqual({ term: 4, count: 0, oldestSnapshot: 8 })
+    expect(s.requests[1]!.prepare()).toEqual({ replicaId: 1, term: 4, count: 0, oldestSnapshot: 8 })
     s.requests[1]!.answer(8, 6)
     expect(s.safePoints).toEqual([3, 6])
     s.client.close()

@@ -1,4 +1,4 @@
-import type { Clock, CordilleraError, Term, Timer, Version } from '@cordillera/base'
+import type { Clock, CordilleraError, ReplicaId, Term, Timer, Version } from '@cordillera/base'
 import type { Router } from '@cordillera/router'
 
 /**
@@ -26,8 +26,8 @@ export interface TimestampClaim {
 export interface TimestampClientParts {
   readonly router: () => Pick<Router, 'askTimestamps'>
   readonly clock: Clock
-  /** The term of this node's replica of the system range; 0 without one. */
-  readonly systemTerm: () => Term
+  /** This node's replica of the system range, and its term; 0 and 0 without one. */
+  readonly systemReplica: () => { readonly replicaId: ReplicaId; readonly term: Term }
   /** See `TimestampsRequest` of wire. */
   readonly oldestSnapshot: () => Version
   readonly onSafePoint: (safePoint: Version) => void
@@ -86,7 +86,7 @@ export class TimestampClient {
         claimed = this.#claim(claimed)
         let count = 0
         for (const { claim } of claimed) count += claim.count
-        return { term: this.#parts.systemTerm(), count, oldestSnapshot: this.#parts.oldestSnapshot() }
+        return { ...this.#parts.systemReplica(), count, oldestSnapshot: this.#parts.oldestSnapshot() }
       },
       clock.now() + TIMEOUT_MS,
       (error, reply) => this.#onAnswer(claimed, error, reply),

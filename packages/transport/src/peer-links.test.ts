@@ -46,7 +46,14 @@ it('links carry Raft messages, calls of 40 MiB and questions, and settle everyth
   expect(b.events).toEqual(['up 1/1', 'raft 1 9 3'])
 
   const answers: (RangeReply | undefined)[] = []
-  const read = { kind: 'read', rangeId: 1, epochVersion: 1, at: 0, keys: new Array<string>(40).fill('k') } as const
+  const read = {
+    kind: 'read',
+    rangeId: 1,
+    epochVersion: 1,
+    at: 0,
+    byFollower: false,
+    keys: new Array<string>(40).fill('k'),
+  } as const
   const call = (): boolean => a.links.call(2, read, (reply) => answers.push(reply))
   expect(call()).toBe(true)
   await until(() => b.replies.length === 1, 'the call has arrived')

@@ -37,6 +37,7 @@ const calls: Readonly<Record<string, [RangeRequest, RangeReply]>> = {
       rangeId: 5,
       epochVersion: 1,
       at: 0,
+      byFollower: false,
       keys: new Array<string>(4).fill('default\x000123456789abcdef'),
     },
     { kind: 'values', values: new Array(4).fill({ version: 123_456, value: Buffer.alloc(256) }) },
@@ -57,6 +58,7 @@ class CountingSink implements RecordSink {
   onOutdated(): void {}
   onPing(): void {}
   onPong(): void {}
+  onSnapshot(): void {}
   onRaft(): void {
     handled++
   }

@@ -8,8 +8,9 @@ import { PART_BYTES, replyShape, writeReply } from './range-reply-codec.js'
 import { writeRequest } from './range-request-codec.js'
 import { readFrame } from './read-frame.js'
 import { FRAME_BYTES_LEAVE, FRAME_HEAD_BYTES, RecordKind } from './record.js'
+import { writeSnapshotMessage } from './snapshot-codec.js'
 import { framesOf, RecordedSink, recordsOf } from './testing/frames.js'
-import { calls, messages, requests } from './testing/samples.js'
+import { calls, messages, requests, snapshotMessages } from './testing/samples.js'
 
 const corrupt = expect.objectContaining({ code: 'CORRUPT' })
 
@@ -49,6 +50,17 @@ describe('records', () => {
     )
   })
 
+  it('of snapshots are read as they were written', () => {
+    fc.assert(
+      fc.property(fc.array(snapshotMessages, { maxLength: 10 }), (all) => {
+        const frames = framesOf(({ out }) => {
+          for (const message of all) writeSnapshotMessage(out, message)
+        })
+        expect(recordsOf(frames)).toEqual(all)
+      }),
+    )
+  })
+
   it('of open shape, pings and pongs are read as they were written', () => {
     const body = Buffer.from([0xc0])
     const frames = framesOf(({ out }) => {
@@ -75,6 +87,7 @@ describe('records', () => {
         sink.shapes.set(1, shape)
         const isSame = other.kind === request.kind && shape.count === replyShape(request).count
         if (other.kind === 'timestamps' && reply.kind === 'timestamps') return
+        if (other.kind === 'index' && reply.kind === 'indexed') return
         if (isSame || reply.kind === 'refused' || reply.kind === 'unknown') return
         if (reply.kind === 'scanned' && other.kind === 'scan' && reply.entries.length <= other.limit) return
         const isPart = reply.kind === 'values' && reply.values.length > 0 && reply.values.length <= shape.count
@@ -91,7 +104,14 @@ describe('large replies', () => {
       i % 5 === 0 ? undefined : { version: i, value: Buffer.alloc(1 << 20, i) },
     )
     const sink = new RecordedSink()
-    const shape = replyShape({ kind: 'read', rangeId: 1, epochVersion: 1, at: 0, keys: values.map(() => 'k') })
+    const shape = replyShape({
+      kind: 'read',
+      rangeId: 1,
+      epochVersion: 1,
+      at: 0,
+      byFollower: false,
+      keys: values.map(() => 'k'),
+    })
     sink.shapes.set(5, shape)
     const sent = framesOf((frames) => writeReply(frames, 5, { kind: 'values', values }))
     expect(sent.length).toBe(32)
@@ -110,9 +130,12 @@ describe('large replies', () => {
       version: i + 1,
       value: Buffer.alloc(1000, i),
     }))
-    const request = { kind: 'scan', rangeId: 1, epochVersion: 1, at: 0, start: '', end: null, reverse: false } as const
+    const request = { kind: 'scan', rangeId: 1, epochVersion: 1, at: 0, start: '', end: null } as const
     const sink = new RecordedSink()
-    sink.shapes.set(5, replyShape({ ...request, limit: 5000, bytesMax: 1, values: true }))
+    sink.shapes.set(
+      5,
+      replyShape({ ...request, reverse: false, byFollower: false, limit: 5000, bytesMax: 1, values: true }),
+    )
     const sent = framesOf((frames) => writeReply(frames, 5, { kind: 'scanned', entries, more: true }))
     expect(sent.length).toBeGreaterThan(5)
     const [{ reply }] = recordsOf(sent, sink) as [{ reply: { entries: typeof entries; more: boolean } }]

@@ -1,6 +1,7 @@
 import type { Incarnation, NodeId, RangeId } from '@cordillera/base'
 import type { Message } from '@cordillera/raft-core'
 import type { RangeReply, RangeRequest } from './range-call.js'
+import type { SnapshotMessage } from './snapshot-message.js'
 
 /**
  * What a node does with what its peers say. Called on later turns, in the order of arrival.
@@ -16,6 +17,8 @@ export interface PeerHandlers {
    * copies, and is without effect once the connection is gone.
    */
   onRangeRequest(from: NodeId, request: RangeRequest, reply: (reply: RangeReply) => void): void
+  /** A chunk is a view of the frame. */
+  onSnapshot(from: NodeId, message: SnapshotMessage): void
   /** A call of open shape. A rejection with a coded error is sent as such, others as `INTERNAL`. */
   onAsk(from: NodeId, method: string, body: unknown): Promise<unknown>
   /** The link works both ways. Messages of the peer may arrive shortly before. */

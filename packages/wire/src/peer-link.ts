@@ -23,6 +23,8 @@ import { type ReplyShape, replyBytes, writeReply } from './range-reply-codec.js'
 import { requestBytes, writeRequest } from './range-request-codec.js'
 import type { RecordSink } from './read-frame.js'
 import { RECORD_BYTES_MAX, RecordKind } from './record.js'
+import { writeSnapshotMessage } from './snapshot-codec.js'
+import type { SnapshotMessage } from './snapshot-message.js'
 
 /** Bounds of one link. Counts and bytes are per peer. */
 export interface PeerLinkLimits {
@@ -115,6 +117,11 @@ export class PeerLink implements RecordSink {
   sendRaft(rangeId: RangeId, message: Message): void {
     writeMessage(this.frames.out, rangeId, message)
     this.#endRecord(rangeId === SYSTEM_RANGE_ID && isOfReadRound(message))
+  }
+
+  sendSnapshot(message: SnapshotMessage): void {
+    writeSnapshotMessage(this.frames.out, message)
+    this.#endRecord()
   }
 
   /** False: a bound is reached, and nothing was sent. */
@@ -225,6 +232,14 @@ export class PeerLink implements RecordSink {
   onRaft(rangeId: RangeId, message: Message): void {
     try {
       this.#host.handlers.onRaft(this.node, rangeId, message)
+    } catch (error) {
+      this.onHandlerError(error)
+    }
+  }
+
+  onSnapshot(message: SnapshotMessage): void {
+    try {
+      this.#host.handlers.onSnapshot(this.node, message)
     } catch (error) {
       this.onHandlerError(error)
     }

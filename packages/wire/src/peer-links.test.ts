@@ -21,6 +21,7 @@ const read = (count: number): RangeRequest => ({
   rangeId: 4,
   epochVersion: 1,
   at: 0,
+  byFollower: false,
   keys: new Array<string>(count).fill('k'),
 })
 
@@ -47,6 +48,7 @@ async function peer(node: NodeId, limits: Partial<PeerLinkLimits> = {}, incarnat
   const handlers: PeerHandlers = {
     onRaft: (from, rangeId, message) => events.push(['raft', from, rangeId, message.term]),
     onRangeRequest: (_from, request, reply) => requests.push({ request, reply }),
+    onSnapshot: (from, message) => events.push(['snapshot', from, message.streamId]),
     onAsk: async (from, method, body) => ({ from, method, body }),
     onLinkUp: (other, incarnation) => events.push(['up', other, incarnation]),
     onLinkDown: (other) => events.push(['down', other]),
@@ -211,7 +213,15 @@ describe('frames', () => {
       clock.settle()
       return turns
     }
-    const ask: RangeRequest = { kind: 'timestamps', rangeId: 1, nodeId: 1, term: 1, count: 1, oldestSnapshot: 0 }
+    const ask: RangeRequest = {
+      kind: 'timestamps',
+      rangeId: 1,
+      nodeId: 1,
+      replicaId: 1,
+      term: 1,
+      count: 1,
+      oldestSnapshot: 0,
+    }
     const round = heartbeat(1, 3)
     const usual = await turnsOf((links) => links.sendRaft(2, 7, round))
     expect(usual).toBeGreaterThan(2)

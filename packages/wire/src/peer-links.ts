@@ -8,6 +8,7 @@ import { type Life, PeerLives } from './peer-lives.js'
 import type { OnReply } from './pending-calls.js'
 import type { RangeRequest } from './range-call.js'
 import { readFrame } from './read-frame.js'
+import type { SnapshotMessage } from './snapshot-message.js'
 import type { NodeIdentity, Transport } from './transport-port.js'
 
 export const defaultPeerLinkLimits: PeerLinkLimits = {
@@ -116,6 +117,14 @@ export class PeerLinks {
     const link = this.#links.get(to)
     if (link === undefined || !link.isWritable) return false
     link.sendRaft(rangeId, message)
+    return true
+  }
+
+  /** Writes the message into the peer's next frame; copies. False: surely not sent. */
+  sendSnapshot(to: NodeId, message: SnapshotMessage): boolean {
+    const link = this.#links.get(to)
+    if (link === undefined || !link.isWritable) return false
+    link.sendSnapshot(message)
     return true
   }
 

@@ -10,6 +10,8 @@ import type { RangeReply, RangeRequest } from './range-call.js'
 import { writeReply } from './range-reply-codec.js'
 import { writeRequest } from './range-request-codec.js'
 import { PROTOCOL_VERSION, RecordKind } from './record.js'
+import { writeSnapshotMessage } from './snapshot-codec.js'
+import type { SnapshotMessage } from './snapshot-message.js'
 import { framesOf } from './testing/frames.js'
 
 /**
@@ -21,6 +23,7 @@ const hashes: Readonly<Record<number, string>> = {
   2: '7a93e6e19a63aea641b9160243d223f7',
   3: '6e501db0549b007253e4c4b8b2e9df93',
   4: '16c57ea061ab020b7e56fd3e5025c2ce',
+  5: 'b2e0de6deb8c829b703fb84c4b79643d',
 }
 
 const to = { from: 1, to: 300, term: 70_000 }
@@ -46,23 +49,28 @@ const messages: Message[] = [
 ]
 const requests: RangeRequest[] = [
   { kind: 'write', rangeId: 7, count: 2, block: Buffer.from('block') },
-  { kind: 'read', rangeId: 7, epochVersion: 3, at: 2 ** 40, keys: ['', 'key\xff'] },
+  { kind: 'read', rangeId: 7, epochVersion: 3, at: 2 ** 40, byFollower: true, keys: ['', 'key\xff'] },
   {
     ...{ kind: 'scan', rangeId: 7, epochVersion: 3, at: 0, start: 'a', end: 'b', limit: 100, bytesMax: 1 << 20 },
-    ...{ reverse: true, values: false },
+    ...{ reverse: true, values: false, byFollower: false },
   },
   {
     ...{ kind: 'scan', rangeId: 7, epochVersion: 3, at: 0, start: 'a', end: null, limit: 100, bytesMax: 1 << 20 },
-    ...{ reverse: false, values: true },
+    ...{ reverse: false, values: true, byFollower: true },
   },
-  { kind: 'timestamps', rangeId: 1, nodeId: 3, term: 70_000, count: 9, oldestSnapshot: 2 ** 41 },
+  { kind: 'index', rangeId: 7, at: 2 ** 41 },
+  { kind: 'timestamps', rangeId: 1, nodeId: 3, replicaId: 9, term: 70_000, count: 9, oldestSnapshot: 2 ** 41 },
 ] as const
 const descriptor: Descriptor = {
   rangeId: 7,
   start: 'a',
   end: null,
   epoch: { version: 3, confVersion: 2 },
-  replicas: [{ replicaId: 1, nodeId: 2, type: 'voter' }],
+  replicas: (['voter', 'learner', 'incoming', 'outgoing'] as const).map((type, i) => ({
+    replicaId: i + 1,
+    nodeId: 2,
+    type,
+  })),
 }
 const replies: RangeReply[] = [
   { kind: 'written', outcomes: [5, 6] },
@@ -82,7 +90,19 @@ const replies: RangeReply[] = [
     ] as const
   ).map((reason): RangeReply => ({ kind: 'refused', reason, leader: 3, descriptors: [descriptor] })),
   { kind: 'timestamps', first: 2 ** 42, safePoint: 2 ** 41 },
+  { kind: 'indexed', index: 2 ** 33 },
   { kind: 'unknown' },
+]
+
+const stream = { streamId: 300 }
+const snapshotMessages: SnapshotMessage[] = [
+  { kind: 'snapshot-offer', ...stream, rangeId: 7, from: 8, to: 9 },
+  { kind: 'snapshot-chunk', ...stream, chunk: Buffer.from('chunk') },
+  { kind: 'snapshot-cancelled', ...stream },
+  { kind: 'snapshot-credit', ...stream, chunks: 4 },
+  { kind: 'snapshot-ended', ...stream, outcome: 'installed' },
+  { kind: 'snapshot-ended', ...stream, outcome: 'unwanted' },
+  { kind: 'snapshot-ended', ...stream, outcome: 'failed' },
 ]
 
 it('the protocol version is counted up whenever a layout changes', () => {
@@ -93,6 +113,7 @@ it('the protocol version is counted up whenever a layout changes', () => {
     for (const message of messages) writeMessage(out, 7, message)
     for (const request of requests) writeRequest(out, 1, request)
     for (const reply of replies) writeReply(frames, 1, reply)
+    for (const message of snapshotMessages) writeSnapshotMessage(out, message)
     writeAsk(out, 1, 'report', encodeBody({ a: [1, 'b', null, 1.5] }))
     writeAnswer(out, 1, encodeBody(null))
     writeAskFailed(out, 1, new CordilleraError('CLOSED', { detail: 'no' }))

@@ -1,11 +1,11 @@
-import type { Key, NodeId, RangeId, Term, Version } from '@cordillera/base'
+import type { Key, LogIndex, NodeId, RangeId, ReplicaId, Term, Version } from '@cordillera/base'
 import type { Descriptor } from '@cordillera/ranges'
 
 /**
  * What a gateway asks of the replica that leads a range, here or on another node. One request carries everything that
  * one gateway had for one range in one turn; one reply answers all of it.
  */
-export type RangeRequest = WriteRequest | ReadRequest | ScanRequest | TimestampsRequest
+export type RangeRequest = WriteRequest | ReadRequest | ScanRequest | TimestampsRequest | IndexRequest
 
 /** Commands to propose, in order, as one write block of `@cordillera/ranges` (which carries the epoch). */
 export interface WriteRequest {
@@ -25,6 +25,8 @@ export interface ReadRequest {
   readonly rangeId: RangeId
   readonly epochVersion: number
   readonly at: Version
+  /** A follower may serve it, from a state that it asks the leader about: see {@link IndexRequest}. */
+  readonly byFollower: boolean
   readonly keys: readonly Key[]
 }
 
@@ -34,6 +36,7 @@ export interface ScanRequest {
   readonly rangeId: RangeId
   readonly epochVersion: number
   readonly at: Version
+  readonly byFollower: boolean
   readonly start: Key
   readonly end: Key | null
   readonly reverse: boolean
@@ -54,16 +57,34 @@ export interface TimestampsRequest {
   /** Who asks. */
   readonly nodeId: NodeId
   /**
-   * The term of the asking node's own replica of the system range as the request left, 0 without one. A voter that
+   * The asking node's own replica of the system range, and its term as the request left, 0 and 0 without one. A voter that
    * still knows the oracle's term confirms its leadership by that.
    */
+  readonly replicaId: ReplicaId
   readonly term: Term
   readonly count: number
   /** No snapshot that is open on the node, or that it will ever open, is below. */
   readonly oldestSnapshot: Version
 }
 
-export type RangeReply = WrittenReply | ValuesReply | ScannedReply | TimestampsReply | RefusedReply | UnknownReply
+/**
+ * A follower asks the leader how far it must have applied to serve reads at `at` (0: of the newest) that it had before it
+ * asked (thesis 6.4). The leader confirms its leadership, and raises its floor to `at`, as for a read of its own.
+ */
+export interface IndexRequest {
+  readonly kind: 'index'
+  readonly rangeId: RangeId
+  readonly at: Version
+}
+
+export type RangeReply =
+  | WrittenReply
+  | ValuesReply
+  | ScannedReply
+  | TimestampsReply
+  | IndexedReply
+  | RefusedReply
+  | UnknownReply
 
 /** All commands of the block are committed and applied: an outcome a command (see `outcomeKind` of ranges), in order. */
 export interface WrittenReply {
@@ -77,6 +98,11 @@ export interface TimestampsReply {
   readonly first: Version
   /** What no snapshot can see any more may be collected: versions superseded at or below. Never goes back. */
   readonly safePoint: Version
+}
+
+export interface IndexedReply {
+  readonly kind: 'indexed'
+  readonly index: LogIndex
 }
 
 /**

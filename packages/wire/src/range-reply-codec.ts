@@ -13,7 +13,6 @@ import type {
   RefusedReply,
   ScannedEntry,
   ScannedReply,
-  TimestampsReply,
   VersionedValue,
 } from './range-call.js'
 import { writeKey } from './range-request-codec.js'
@@ -26,7 +25,7 @@ import { RecordKind } from './record.js'
  *   `u8 0, count, count × (u8 sign, magnitude)`,
  * - values: `count, count × (version, [bytes value])`; version 0 is "absent" and has no value,
  * - scanned: `u8 more, count, count × (key, version, bytes value)`,
- * - issued: `first, safePoint`,
+ * - issued: `first, safePoint`; indexed: `index`,
  * - refused: `u8 reason, leader, count, count × descriptor`; unknown: nothing.
  *
  * Values and scans that are large come in several records of at most about {@link PART_BYTES} and one value, of which
@@ -82,7 +81,10 @@ export function writeReply(target: RecordTarget, callId: number, reply: RangeRep
       writeScanned(target, callId, reply)
       break
     case 'timestamps':
-      writeIssued(target, callId, reply)
+      writeNumbers(target, callId, RecordKind.issued, reply.first, reply.safePoint)
+      break
+    case 'indexed':
+      writeNumbers(target, callId, RecordKind.indexed, reply.index)
       break
     case 'refused':
       writeRefused(target, callId, reply)
@@ -122,10 +124,10 @@ function writeWritten(target: RecordTarget, callId: number, outcomes: readonly n
   endRecord(target, out, bodyAt)
 }
 
-function writeIssued(target: RecordTarget, callId: number, { first, safePoint }: TimestampsReply): void {
+function writeNumbers(target: RecordTarget, callId: number, kind: number, ...numbers: readonly number[]): void {
   const { out } = target
-  const bodyAt = beginRecord(out, RecordKind.issued, callId, true)
-  out.varint(first).varint(safePoint)
+  const bodyAt = beginRecord(out, kind, callId, true)
+  for (const number of numbers) out.varint(number)
   endRecord(target, out, bodyAt)
 }
 
@@ -196,6 +198,7 @@ export function replyShape(request: RangeRequest): ReplyShape {
 
 function resultsOf(request: RangeRequest): number {
   if (request.kind === 'read') return request.keys.length
+  if (request.kind === 'index') return 1
   return request.kind === 'scan' ? request.limit : request.count
 }
 
@@ -239,6 +242,9 @@ function readBody(reader: ByteReader, kind: number, last: boolean, shape: ReplyS
     case RecordKind.issued:
       if (shape.kind !== 'timestamps') throw malformed('an answer to another request')
       return { kind: 'timestamps', first: reader.varint(), safePoint: reader.varint() }
+    case RecordKind.indexed:
+      if (shape.kind !== 'index') throw malformed('an answer to another request')
+      return { kind: 'indexed', index: reader.varint() }
     case RecordKind.refused:
       return readRefused(reader)
     case RecordKind.unknown:

@@ -6,6 +6,8 @@ import type { RangeReply, RangeRequest } from './range-call.js'
 import { type ReplyShape, readReply, readReplyHead } from './range-reply-codec.js'
 import { readRequest } from './range-request-codec.js'
 import { FRAME_BYTES_MAX, FRAME_HEAD_BYTES, FRAME_ROOM_BYTES, RecordKind } from './record.js'
+import { readSnapshotMessage } from './snapshot-codec.js'
+import type { SnapshotMessage } from './snapshot-message.js'
 
 /** Who the records of a frame are for. Its methods throw `CORRUPT` alone: handlers behind it are its own affair. */
 export interface RecordSink {
@@ -27,6 +29,7 @@ export interface RecordSink {
   onAsk(callId: number, method: string, body: Uint8Array): void
   onAnswer(callId: number, body: Uint8Array): void
   onAskFailed(callId: number, error: Error): void
+  onSnapshot(message: SnapshotMessage): void
 }
 
 /**
@@ -44,11 +47,13 @@ export function readFrame(frame: Uint8Array, sink: RecordSink): void {
       const message = readMessage(reader, kind)
       if (message === undefined) throw malformed('a record of an unknown kind')
       sink.onRaft(rangeId, message)
-    } else if (kind >= RecordKind.write && kind <= RecordKind.timestamps) {
+    } else if (kind >= RecordKind.write && kind <= RecordKind.index) {
       const callId = readId(reader)
       sink.onRequest(callId, readRequest(reader, kind))
-    } else if (kind >= RecordKind.written && kind <= RecordKind.issued) {
+    } else if (kind >= RecordKind.written && kind <= RecordKind.indexed) {
       readReplyRecord(reader, kind, sink)
+    } else if (kind >= RecordKind.snapshotOffer && kind <= RecordKind.snapshotEnded) {
+      sink.onSnapshot(readSnapshotMessage(reader, kind))
     } else {
       readOther(reader, kind, sink)
     }

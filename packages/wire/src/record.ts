@@ -12,7 +12,7 @@
  * Nodes speak to each other only when theirs are equal. Counts up with every change of a layout: a test pins it to a
  * hash of sample encodings.
  */
-export const PROTOCOL_VERSION = 4
+export const PROTOCOL_VERSION = 5
 
 /** The first bytes of every frame belong to the transport, which may keep a checksum of the rest there. */
 export const FRAME_ROOM_BYTES = 4
@@ -42,13 +42,20 @@ export const RecordKind = {
   read: 33,
   scan: 34,
   timestamps: 35,
+  index: 36,
   written: 40,
   values: 41,
   scanned: 42,
   refused: 43,
   unknown: 44,
   issued: 45,
+  indexed: 46,
   ask: 48,
   answer: 49,
   askFailed: 50,
+  snapshotOffer: 56,
+  snapshotChunk: 57,
+  snapshotCancelled: 58,
+  snapshotCredit: 59,
+  snapshotEnded: 60,
 } as const

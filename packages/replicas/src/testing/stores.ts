@@ -3,8 +3,9 @@ import type { Message } from '@cordillera/raft-core'
 import { MemoryDisk, RaftLog } from '@cordillera/raft-log'
 import { type Descriptor, initialSpans, SYSTEM_RANGE_ID, SYSTEM_SPAN, WriteBlockBuilder } from '@cordillera/ranges'
 import { MemoryEngine, StateStore } from '@cordillera/state'
-import type { RangeReply, RangeRequest } from '@cordillera/wire'
-import { defaultReplicasLimits, Replicas, type ReplicasLimits } from '../replicas.js'
+import type { RangeReply, RangeRequest, SnapshotMessage } from '@cordillera/wire'
+import { Replicas } from '../replicas.js'
+import { defaultReplicasLimits, type ReplicasLimits } from '../replicas-options.js'
 import { ManualOracle, RecordedSeat } from './manual-oracle.js'
 
 /** Stores of a few nodes in one process, on a clock that the test drives; messages arrive a turn later. */
@@ -28,10 +29,12 @@ export class Stores {
   /** Nodes that nobody reaches. */
   readonly cutOff = new Set<NodeId>()
   messages = 0
+  readonly snapshotMessages: SnapshotMessage[] = []
 
-  static async open(nodes: number, ranges: number, limits: Partial<ReplicasLimits> = {}): Promise<Stores> {
+  /** `spares`: further nodes, which have no replica yet. */
+  static async open(nodes: number, ranges: number, limits: Partial<ReplicasLimits> = {}, spares = 0): Promise<Stores> {
     const stores = new Stores(nodes, ranges)
-    for (let nodeId = 1; nodeId <= nodes; nodeId++) await stores.#open(nodeId, limits)
+    for (let nodeId = 1; nodeId <= nodes + spares; nodeId++) await stores.#open(nodeId, limits)
     return stores
   }
 
@@ -68,6 +71,24 @@ export class Stores {
     while (!isOver && this.clock.now() <= end) await this.clock.next()
   }
 
+  /** Nobody reaches the node, and everybody knows. */
+  isolate(nodeId: NodeId): void {
+    this.cutOff.add(nodeId)
+    for (const [other, { replicas }] of this.stores) {
+      if (other !== nodeId) replicas.onLinkDown(nodeId)
+      else for (const peer of this.stores.keys()) if (peer !== nodeId) replicas.onLinkDown(peer)
+    }
+  }
+
+  /** The opposite. */
+  rejoin(nodeId: NodeId): void {
+    this.cutOff.delete(nodeId)
+    for (const [other, { replicas }] of this.stores) {
+      if (other !== nodeId) replicas.onLinkUp(nodeId, 1)
+      else for (const peer of this.stores.keys()) if (peer !== nodeId) replicas.onLinkUp(peer, 1)
+    }
+  }
+
   leaderOf(rangeId: RangeId): Store | undefined {
     return [...this.stores.values()].find((store) => {
       return !this.cutOff.has(store.nodeId) && store.replicas.replica(rangeId)?.core.role === 'leader'
@@ -93,10 +114,11 @@ export class Stores {
       const log = await RaftLog.open({ disk, clock, logger: silentLogger, segmentBytes: 1 << 20 })
       const state = await StateStore.open({ engine: new MemoryEngine({ clock }), clock, logger: silentLogger })
       await state.createReplicas(
-        this.descriptors.map((descriptor) => {
-          const { replicaId } = descriptor.replicas[nodeId - 1]!
+        this.descriptors.flatMap((descriptor) => {
+          const replicaId = descriptor.replicas[nodeId - 1]?.replicaId
+          if (replicaId === undefined) return []
           log.createGroup(replicaId).append([], { term: 0, vote: 0, commitIndex: 0 })
-          return { descriptor, replicaId, applied: { index: 0, term: 0 } }
+          return [{ descriptor, replicaId, applied: { index: 0, term: 0 } }]
         }),
       )
       const fatal: unknown[] = []
@@ -111,15 +133,36 @@ export class Stores {
         links: {
           isUp: (node) => this.#reaches(nodeId, node),
           sendRaft: (to, rangeId, message) => this.#send(nodeId, to, rangeId, message),
+          sendSnapshot: (to, message) => this.#sendSnapshot(nodeId, to, message),
+          call: (to, request, onReply) => this.#call(nodeId, to, request, onReply),
         },
         limits: { ...defaultReplicasLimits, ...limits },
         timestamps: this.oracle.source(),
         systemSeat: seat,
+        onDescriptor: () => {},
         onFatal: (error) => fatal.push(error),
       })
       this.stores.set(nodeId, { nodeId, disk, log, state, replicas, fatal, seat })
     }
     await clock.run(opening())
+  }
+
+  #sendSnapshot(from: NodeId, to: NodeId, message: SnapshotMessage): boolean {
+    if (!this.#reaches(from, to)) return false
+    this.snapshotMessages.push(message)
+    this.clock.defer(() => {
+      if (this.#reaches(from, to)) this.stores.get(to)!.replicas.onSnapshot(from, message)
+    })
+    return true
+  }
+
+  #call(from: NodeId, to: NodeId, request: RangeRequest, onReply: (reply?: RangeReply) => void): boolean {
+    if (!this.#reaches(from, to)) return false
+    this.clock.defer(() => {
+      if (!this.#reaches(from, to)) onReply(undefined)
+      else this.stores.get(to)!.replicas.execute(request, (reply) => this.clock.defer(() => onReply(reply)))
+    })
+    return true
   }
 
   #reaches(from: NodeId, to: NodeId): boolean {
@@ -144,7 +187,14 @@ export function writeOf(descriptor: Descriptor, key: string, value: string): Ran
 
 /** `at` 0: the newest version. */
 export function readOf(descriptor: Descriptor, key: string, at = 0): RangeRequest {
-  return { kind: 'read', rangeId: descriptor.rangeId, epochVersion: descriptor.epoch.version, at, keys: [key] }
+  return {
+    kind: 'read',
+    rangeId: descriptor.rangeId,
+    epochVersion: descriptor.epoch.version,
+    at,
+    byFollower: false,
+    keys: [key],
+  }
 }
 
 /** A key within the range's span. */

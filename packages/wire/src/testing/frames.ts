@@ -4,6 +4,7 @@ import { OutgoingFrames } from '../outgoing-frames.js'
 import type { RangeReply, RangeRequest } from '../range-call.js'
 import type { ReplyShape } from '../range-reply-codec.js'
 import { type RecordSink, readFrame } from '../read-frame.js'
+import type { SnapshotMessage } from '../snapshot-message.js'
 
 /** Every record that arrived, in order, as plain data. */
 export class RecordedSink implements RecordSink {
@@ -48,6 +49,9 @@ export class RecordedSink implements RecordSink {
   }
   onAskFailed(callId: number, error: Error): void {
     this.records.push({ callId, error })
+  }
+  onSnapshot(message: SnapshotMessage): void {
+    this.records.push(message.kind === 'snapshot-chunk' ? { ...message, chunk: Buffer.from(message.chunk) } : message)
   }
 }
 

@@ -2,6 +2,7 @@ import { EntryType, type Message, sealEntry } from '@cordillera/raft-core'
 import type { Descriptor } from '@cordillera/ranges'
 import fc from 'fast-check'
 import type { RangeReply, RangeRequest, RefusalReason } from '../range-call.js'
+import type { SnapshotMessage } from '../snapshot-message.js'
 
 /** Arbitrary well-formed messages of every kind. */
 const id = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }))
@@ -79,6 +80,7 @@ export const requests: fc.Arbitrary<RangeRequest> = fc.oneof(
     rangeId: id,
     epochVersion: number,
     at: number,
+    byFollower: fc.boolean(),
     keys: fc.array(key, { maxLength: 10 }),
   }),
   fc.record({
@@ -86,6 +88,7 @@ export const requests: fc.Arbitrary<RangeRequest> = fc.oneof(
     rangeId: id,
     epochVersion: number,
     at: number,
+    byFollower: fc.boolean(),
     start: key,
     end: fc.option(key),
     reverse: fc.boolean(),
@@ -97,9 +100,24 @@ export const requests: fc.Arbitrary<RangeRequest> = fc.oneof(
     kind: fc.constant('timestamps' as const),
     rangeId: id,
     nodeId: id,
+    replicaId: number,
     term,
     count: number,
     oldestSnapshot: number,
+  }),
+  fc.record({ kind: fc.constant('index' as const), rangeId: id, at: number }),
+)
+
+const ofStream = { streamId: id }
+export const snapshotMessages: fc.Arbitrary<SnapshotMessage> = fc.oneof(
+  fc.record({ kind: fc.constant('snapshot-offer' as const), ...ofStream, rangeId: id, from: id, to: id }),
+  fc.record({ kind: fc.constant('snapshot-chunk' as const), ...ofStream, chunk: value }),
+  fc.record({ kind: fc.constant('snapshot-cancelled' as const), ...ofStream }),
+  fc.record({ kind: fc.constant('snapshot-credit' as const), ...ofStream, chunks: number }),
+  fc.record({
+    kind: fc.constant('snapshot-ended' as const),
+    ...ofStream,
+    outcome: fc.constantFrom('installed' as const, 'unwanted' as const, 'failed' as const),
   }),
 )
 
@@ -110,8 +128,10 @@ export const descriptors: fc.Arbitrary<Descriptor> = fc.record({
   epoch: fc.record({ version: number, confVersion: number }),
   replicas: fc
     .uniqueArray(fc.nat(500), { maxLength: 5 })
-    .map((ids) => ids.map((n) => ({ replicaId: n + 1, nodeId: n + 2, type: n % 2 ? 'voter' : 'learner' }) as const)),
+    .map((ids) => ids.map((n) => ({ replicaId: n + 1, nodeId: n + 2, type: REPLICA_TYPES[n % 4]! }))),
 })
+
+const REPLICA_TYPES = ['voter', 'learner', 'incoming', 'outgoing'] as const
 
 const refused = fc.record({
   kind: fc.constant('refused' as const),
@@ -154,6 +174,8 @@ export function repliesTo(request: RangeRequest): fc.Arbitrary<RangeReply> {
       const entries = fc.array(entry, { maxLength: Math.min(request.limit, 10) })
       return fc.oneof(fc.record({ kind: fc.constant('scanned' as const), entries, more: fc.boolean() }), others)
     }
+    case 'index':
+      return fc.oneof(fc.record({ kind: fc.constant('indexed' as const), index: number }), others)
     case 'timestamps':
       return fc.oneof(fc.record({ kind: fc.constant('timestamps' as const), first: id, safePoint: number }), others)
   }

@@ -1,0 +1,154 @@
+import { CordilleraError, type Logger, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
+import { decodeDescriptor, encodeDescriptor } from '@cordillera/ranges'
+import { isSurelyRemoved, type KnownDescriptor, newestOf, type Replicas } from '@cordillera/replicas'
+import type { ReplicaState, StateStore } from '@cordillera/state'
+import type { PeerLinks } from '@cordillera/wire'
+
+/**
+ * Looks after the replicas of this node that take no part, or perhaps should not: those that were silenced, because their log
+ * was damaged, are replaced under new ids, and those that are in their range no more are destroyed. Nobody has to ask for it.
+ *
+ * Whether a replica was removed is asked of the others: its own word, or a single one's, is not enough (see
+ * `isSurelyRemoved`). Asked are the nodes of the range as it is known here and, from one round to the next, of what they
+ * have told; so one that was away for longer than all whom it knew were in the range finds those who are.
+ */
+export interface ReplicaUpkeepParts {
+  readonly nodeId: NodeId
+  readonly replicas: Replicas
+  readonly state: StateStore
+  readonly links: Pick<PeerLinks, 'ask' | 'isUp'>
+  readonly logger: Logger
+  /** Replaces a replica by one on the node; resolves when that is done. Rejects with a coded error when it is not (yet). */
+  replace(rangeId: RangeId, replicaId: ReplicaId, nodeId: NodeId): Promise<void>
+}
+
+const ASK_TIMEOUT_MS = 2_000
+/** Rounds without a leader after which a replica asks whether it is still in its range. */
+const LEADERLESS_ROUNDS = 3
+
+export class ReplicaUpkeep {
+  readonly #parts: ReplicaUpkeepParts
+  /** What was told of ranges last, newer than what is known here. */
+  readonly #told = new Map<RangeId, KnownDescriptor>()
+  readonly #leaderless = new Map<RangeId, number>()
+  readonly #replacing = new Set<ReplicaId>()
+  #isAsking = false
+
+  constructor(parts: ReplicaUpkeepParts) {
+    this.#parts = parts
+  }
+
+  /** One round; nothing happens while the last one is under way. */
+  onRound(): void {
+    for (const [rangeId, replicaId] of this.#dead()) this.#replace(rangeId, replicaId)
+    if (this.#isAsking) return
+    const doubted = this.#doubted()
+    if (doubted.length === 0) return
+    this.#isAsking = true
+    Promise.all(doubted.map((state) => this.#check(state)))
+      .catch((error) => this.#onError(error))
+      .finally(() => {
+        this.#isAsking = false
+      })
+  }
+
+  /** Answers another node: the range as this node's replica has it durably, if one takes part here. */
+  async onRangeAsked(rangeId: unknown): Promise<unknown> {
+    const { replicas, state } = this.#parts
+    const replica = replicas.replica(Number(rangeId))
+    if (replica === undefined || !replica.isMember) return null
+    const { replicaId, descriptor } = replica
+    if (replica.state.flushedIndex < replica.state.appliedIndex) await state.flush()
+    return [replicaId, encodeDescriptor(descriptor)]
+  }
+
+  /**
+   * Replicas here that their ranges count on, and that will never say anything again: silenced, or destroyed already, to make
+   * room for a successor.
+   */
+  *#dead(): Generator<readonly [RangeId, ReplicaId]> {
+    const { replicas, state, nodeId: self } = this.#parts
+    for (const [rangeId, silenced] of replicas.silenced) yield [rangeId, silenced.state.replicaId]
+    for (const { descriptor, replicaId: own } of replicas.replicas()) {
+      for (const { nodeId, replicaId } of descriptor.replicas) {
+        const isHere = nodeId === self && replicaId !== own
+        if (isHere && !state.replicas.has(replicaId) && !state.mayCreate(replicaId)) yield [descriptor.rangeId, replicaId]
+      }
+    }
+  }
+
+  /** Those about whom there is something to ask. */
+  #doubted(): ReplicaState[] {
+    const { replicas } = this.#parts
+    const doubted = [...replicas.silenced.values()].map(({ state }) => state)
+    for (const { descriptor, state, core, isMember, isRestoring } of replicas.replicas()) {
+      const { rangeId } = descriptor
+      const rounds = core.leader === 0 ? (this.#leaderless.get(rangeId) ?? 0) + 1 : 0
+      this.#leaderless.set(rangeId, rounds)
+      if (!isRestoring && (!isMember || rounds >= LEADERLESS_ROUNDS)) doubted.push(state)
+    }
+    return doubted
+  }
+
+  async #check(state: ReplicaState): Promise<void> {
+    const { replicas, logger } = this.#parts
+    const { replicaId, descriptor } = state
+    const { rangeId } = descriptor
+    const known = await this.#ask(state)
+    const newest = newestOf(known)
+    const own = { replicaId, descriptor: state.descriptor }
+    if (newest !== undefined) this.#told.set(rangeId, known.find((one) => one.descriptor === newest)!)
+    if (!isSurelyRemoved(replicaId, [own, ...known])) return
+    logger.info('replica-removed', { rangeId, replicaId })
+    this.#told.delete(rangeId)
+    await replicas.destroy(state)
+  }
+
+  /** What others say of the range. Who does not answer says nothing. */
+  async #ask({ descriptor: { rangeId, replicas } }: ReplicaState): Promise<KnownDescriptor[]> {
+    const { links, nodeId: self } = this.#parts
+    const places = [...replicas, ...(this.#told.get(rangeId)?.descriptor.replicas ?? [])]
+    const nodes = new Set(places.map(({ nodeId }) => nodeId))
+    const known: KnownDescriptor[] = []
+    const asked = [...nodes].map(async (nodeId) => {
+      if (nodeId === self || !links.isUp(nodeId)) return
+      try {
+        const answer = readRange(await links.ask(nodeId, 'range', rangeId, ASK_TIMEOUT_MS))
+        if (answer !== undefined && answer.descriptor.rangeId === rangeId) known.push(answer)
+      } catch (error) {
+        if (!(error instanceof CordilleraError)) throw error
+      }
+    })
+    await Promise.all(asked)
+    return known
+  }
+
+  #replace(rangeId: RangeId, replicaId: ReplicaId): void {
+    const { replace, nodeId, logger } = this.#parts
+    if (this.#replacing.has(replicaId)) return
+    this.#replacing.add(replicaId)
+    replace(rangeId, replicaId, nodeId)
+      .then(() => logger.info('replica-replaced', { rangeId, replicaId }))
+      .catch((error) => {
+        logger.debug('replica-not-replaced', { rangeId, replicaId, detail: String(error) })
+        if (!(error instanceof CordilleraError)) this.#onError(error)
+      })
+      .finally(() => this.#replacing.delete(replicaId))
+  }
+
+  /** What the disk refuses stops the store by itself. */
+  #onError(error: unknown): void {
+    if (error instanceof CordilleraError) this.#parts.logger.debug('upkeep-failed', { detail: String(error) })
+    else this.#parts.replicas.onFatal(error)
+  }
+}
+
+/** Undefined for a node without a replica of the range that takes part. Throws `CORRUPT`. */
+function readRange(body: unknown): KnownDescriptor | undefined {
+  if (body === null) return undefined
+  const [replicaId, bytes] = Array.isArray(body) ? body : []
+  if (!Number.isSafeInteger(replicaId) || !(bytes instanceof Uint8Array)) {
+    throw new CordilleraError('CORRUPT', { detail: 'an answer that is no range' })
+  }
+  return { replicaId, descriptor: decodeDescriptor(bytes) }
+}

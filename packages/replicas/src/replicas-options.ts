@@ -1,0 +1,89 @@
+import type { Clock, Logger, NodeId, Random, RangeId } from '@cordillera/base'
+import type { Message } from '@cordillera/raft-core'
+import type { RaftLog } from '@cordillera/raft-log'
+import type { Descriptor } from '@cordillera/ranges'
+import type { StateStore } from '@cordillera/state'
+import type { RangeReply, RangeRequest, SnapshotMessage } from '@cordillera/wire'
+import type { ReplicaObserver } from './replica.js'
+import type { SystemSeat, TimestampSource } from './timestamp-source.js'
+
+/** The way to other nodes; what `PeerLinks` offers. */
+export interface ReplicaLinks {
+  sendRaft(to: NodeId, rangeId: RangeId, message: Message): boolean
+  sendSnapshot(to: NodeId, message: SnapshotMessage): boolean
+  call(to: NodeId, request: RangeRequest, onReply: (reply: RangeReply | undefined) => void): boolean
+  isUp(node: NodeId): boolean
+}
+
+export interface ReplicasOptions {
+  readonly nodeId: NodeId
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly log: RaftLog
+  readonly state: StateStore
+  readonly links: ReplicaLinks
+  readonly limits: ReplicasLimits
+  readonly timestamps: TimestampSource
+  readonly systemSeat: SystemSeat
+  readonly observer?: ReplicaObserver
+  /** A range's replicas have changed, or a replica has come to be here. */
+  readonly onDescriptor: (descriptor: Descriptor) => void
+  /** Called once, when the store has stopped itself. */
+  readonly onFatal: (error: unknown) => void
+}
+
+export interface ReplicasLimits {
+  readonly tickMs: number
+  readonly electionTimeoutTicks: number
+  readonly heartbeatIntervalTicks: number
+  readonly inflightMessagesMax: number
+  readonly inflightBytesMax: number
+  readonly appendBytesMax: number
+  readonly committedBytesMax: number
+  readonly uncommittedBytesMax: number
+  readonly entryBytesMax: number
+  readonly pendingBytesMax: number
+  readonly readsMax: number
+  /** Ticks without a request after which a group may rest. */
+  readonly idleTicksBeforeRest: number
+  /** The state database is flushed when its overlay holds so much, … */
+  readonly stateFlushBytes: number
+  /** … or the oldest unflushed write is so old. */
+  readonly stateFlushMs: number
+  /** What a range's log keeps for replicas that lag, at most; then they are sent a snapshot. */
+  readonly laggardEntriesMax: number
+  readonly laggardBytesMax: number
+}
+
+export const defaultReplicasLimits: ReplicasLimits = {
+  tickMs: 100,
+  electionTimeoutTicks: 10,
+  heartbeatIntervalTicks: 3,
+  inflightMessagesMax: 256,
+  inflightBytesMax: 8 << 20,
+  appendBytesMax: 1 << 20,
+  committedBytesMax: 1 << 20,
+  uncommittedBytesMax: 32 << 20,
+  entryBytesMax: 1 << 20,
+  pendingBytesMax: 16 << 20,
+  readsMax: 16_384,
+  idleTicksBeforeRest: 10,
+  stateFlushBytes: 64 << 20,
+  stateFlushMs: 30_000,
+  laggardEntriesMax: 10_000,
+  laggardBytesMax: 16 << 20,
+}
+
+export interface ReplicasCounts {
+  proposals: number
+  entriesApplied: number
+  raftMessagesSent: number
+  raftMessagesReceived: number
+  raftMessagesUnsent: number
+  leaderChanges: number
+  turns: number
+  snapshotsSent: number
+  snapshotsInstalled: number
+  snapshotBytesSent: number
+}

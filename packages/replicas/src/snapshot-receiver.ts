@@ -1,0 +1,260 @@
+import { assert, CordilleraError, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
+import { spansOverlap } from '@cordillera/ranges'
+import type { SnapshotHead, StagedSnapshot } from '@cordillera/state'
+import type { SnapshotCancelled, SnapshotChunk, SnapshotOffer, SnapshotOutcome } from '@cordillera/wire'
+import type { Replica } from './replica.js'
+import { mayCreate, type SnapshotsHost } from './snapshots-host.js'
+
+/**
+ * Snapshots that arrive, for replicas that are here and fell behind, and for new ones.
+ *
+ * So many are taken at a time; other offers wait for their turn. A chunk is on the disk before another is asked for, so a
+ * stream has {@link CREDITS} chunks in memory and on the way at most, and heartbeats never wait behind more than that. Once all
+ * of it is here and whole, it is installed: a replica that is here is asked whether it still wants it and applies nothing
+ * meanwhile; a new one begins with it, its term on the disk before.
+ *
+ * Two at once for one replica: the later offer takes the place of the earlier one, unless that is being installed. Who
+ * speaks of a stream that the other does not know is told that it is over.
+ */
+interface Stream {
+  readonly node: NodeId
+  readonly id: number
+  readonly rangeId: RangeId
+  readonly to: ReplicaId
+  /** Undefined while it waits for its turn. */
+  staged: StagedSnapshot | undefined
+  /** Chunks that it may still send. */
+  credits: number
+  /** Chunks are staged one behind the other. */
+  work: Promise<void>
+  phase: 'waiting' | 'receiving' | 'installing' | 'over'
+  heardAt: number
+}
+
+const STREAMS_MAX = 2
+const CREDITS = 4
+/** A sender from which nothing comes makes room for others. */
+const STILL_MS = 20_000
+
+export class SnapshotReceiver {
+  readonly #host: SnapshotsHost
+  readonly #streams = new Set<Stream>()
+
+  constructor(host: SnapshotsHost) {
+    this.#host = host
+  }
+
+  /** Whether something is on its way for the replica. */
+  expects(replicaId: ReplicaId): boolean {
+    return this.#of(replicaId) !== undefined
+  }
+
+  onMessage(from: NodeId, message: SnapshotOffer | SnapshotChunk | SnapshotCancelled): void {
+    if (message.kind === 'snapshot-offer') {
+      this.#onOffer(from, message)
+      return
+    }
+    const stream = [...this.#streams].find(({ node, id }) => node === from && id === message.streamId)
+    if (stream === undefined) {
+      if (message.kind === 'snapshot-chunk') this.#answer(from, message.streamId, 'failed')
+      return
+    }
+    if (message.kind === 'snapshot-cancelled') this.#giveUp(stream)
+    else this.#onChunk(stream, message.chunk)
+  }
+
+  onLinkDown(node: NodeId): void {
+    for (const stream of [...this.#streams]) if (stream.node === node) this.#giveUp(stream)
+  }
+
+  onTick(): void {
+    const now = this.#host.clock.now()
+    for (const stream of [...this.#streams]) {
+      if (stream.phase === 'receiving' && stream.credits > 0 && now - stream.heardAt >= STILL_MS) {
+        this.#refuse(stream, 'failed')
+      }
+    }
+    this.#beginNext()
+  }
+
+  close(): void {
+    for (const stream of [...this.#streams]) this.#giveUp(stream)
+  }
+
+  #onOffer(node: NodeId, { streamId: id, rangeId, to }: SnapshotOffer): void {
+    const earlier = this.#of(to)
+    // Offered again.
+    if (earlier?.node === node && earlier.id === id) return
+    const isKnown = this.#host.replica(rangeId)?.replicaId === to
+    if (earlier?.phase === 'installing' || !(isKnown || mayCreate(this.#host, rangeId, to))) {
+      this.#answer(node, id, 'unwanted')
+      return
+    }
+    if (earlier !== undefined) this.#refuse(earlier, 'unwanted')
+    const heardAt = this.#host.clock.now()
+    const work = Promise.resolve()
+    this.#streams.add({ node, id, rangeId, to, staged: undefined, credits: 0, work, phase: 'waiting', heardAt })
+    this.#beginNext()
+  }
+
+  #beginNext(): void {
+    let free = STREAMS_MAX
+    for (const { phase } of this.#streams) if (phase !== 'waiting') free--
+    for (const stream of this.#streams) {
+      if (free <= 0) return
+      if (stream.phase !== 'waiting' || !this.#tryGrant(stream, CREDITS)) continue
+      free--
+      stream.phase = 'receiving'
+      stream.staged = this.#host.state.stageSnapshot(stream.to)
+      stream.heardAt = this.#host.clock.now()
+    }
+  }
+
+  #onChunk(stream: Stream, chunk: Uint8Array): void {
+    if (stream.phase !== 'receiving') return
+    stream.heardAt = this.#host.clock.now()
+    if (stream.credits === 0) {
+      this.#refuse(stream, 'failed')
+      return
+    }
+    stream.credits--
+    stream.work = stream.work.then(() => this.#stage(stream, chunk)).catch((error) => this.#onError(stream, error))
+  }
+
+  async #stage(stream: Stream, chunk: Uint8Array): Promise<void> {
+    const { staged } = stream
+    if (stream.phase !== 'receiving' || staged === undefined) return
+    const isFirst = staged.head === undefined
+    await staged.add(chunk)
+    if (!this.#isReceiving(stream)) return
+    if (isFirst && !this.#isWanted(stream, staged.head!)) this.#refuse(stream, 'unwanted')
+    else if (staged.isComplete) await this.#install(stream, staged)
+    // Without a credit nothing more would come.
+    else if (!this.#tryGrant(stream, 1)) this.#giveUp(stream)
+  }
+
+  /** Looked at again after every wait. */
+  #isReceiving({ phase }: Stream): boolean {
+    return phase === 'receiving'
+  }
+
+  /** Whether it is for a replica that is behind it, or for one that may be here. */
+  #isWanted({ rangeId, to }: Stream, { descriptor, index }: SnapshotHead): boolean {
+    const { nodeId, state } = this.#host
+    if (descriptor.rangeId !== rangeId) return false
+    const replica = this.#host.replica(rangeId)
+    if (replica !== undefined) return replica.replicaId === to && index > replica.core.commitIndex
+    if (!mayCreate(this.#host, rangeId, to)) return false
+    if (!descriptor.replicas.some((place) => place.replicaId === to && place.nodeId === nodeId)) return false
+    const former = this.#host.silencedState(rangeId)
+    for (const other of state.replicas.values()) {
+      if (other !== former && spansOverlap(other.descriptor, descriptor)) return false
+    }
+    // Those that are being installed are not among them yet.
+    for (const { phase, staged } of this.#streams) {
+      if (phase === 'installing' && staged?.replicaId !== to && spansOverlap(staged!.head!.descriptor, descriptor)) {
+        return false
+      }
+    }
+    return true
+  }
+
+  async #install(stream: Stream, staged: StagedSnapshot): Promise<void> {
+    stream.phase = 'installing'
+    const head = staged.head!
+    const replica = this.#host.replica(stream.rangeId)
+    const startedAt = this.#host.clock.now()
+    const isInstalled =
+      replica === undefined
+        ? await this.#installNew(stream, staged, head)
+        : await this.#installIn(replica, staged, head)
+    if (!isInstalled) {
+      stream.phase = 'receiving'
+      this.#refuse(stream, 'unwanted')
+      return
+    }
+    this.#host.counts.snapshotsInstalled++
+    const ms = Math.round(this.#host.clock.now() - startedAt)
+    const { rangeId, to: replicaId, node: from } = stream
+    this.#host.logger.info('snapshot-installed', { rangeId, replicaId, from, index: head.index, ms })
+    this.#answer(stream.node, stream.id, 'installed')
+    this.#end(stream)
+  }
+
+  async #installIn(replica: Replica, staged: StagedSnapshot, { index, term }: SnapshotHead): Promise<boolean> {
+    const { log, state } = this.#host
+    if (replica.replicaId !== staged.replicaId || !replica.tryBeginRestore(index, term)) return false
+    // The term of a snapshot is durable before the snapshot is.
+    await log.flush()
+    await state.installSnapshot(staged)
+    replica.finishRestore()
+    return true
+  }
+
+  async #installNew(stream: Stream, staged: StagedSnapshot, head: SnapshotHead): Promise<boolean> {
+    const { log, state } = this.#host
+    if (!this.#isWanted(stream, head)) return false
+    const { to: replicaId, rangeId } = stream
+    const former = this.#host.silencedState(rangeId)
+    if (former !== undefined) await this.#host.destroy(former)
+    // What was begun before, and is left of it, holds no promise: it has no state.
+    const group = log.groups.get(replicaId) ?? log.createGroup(replicaId)
+    assert(group.lastIndex === 0 && group.hardState.vote === 0, 'a replica without a state has promised nothing')
+    const term = Math.max(group.hardState.term, head.term)
+    group.append([], { term, vote: 0, commitIndex: 0 })
+    await log.flush()
+    const installed = await state.installSnapshot(staged)
+    group.reset(head.index, head.term)
+    this.#host.onCreated(installed)
+    return true
+  }
+
+  #onError(stream: Stream, error: unknown): void {
+    if (stream.phase === 'over') return
+    const code = error instanceof CordilleraError ? error.code : undefined
+    const { logger } = this.#host
+    if (code === 'CORRUPT' && stream.phase === 'receiving') {
+      logger.warn('snapshot-corrupt', { rangeId: stream.rangeId, from: stream.node, detail: String(error) })
+      this.#refuse(stream, 'failed')
+      return
+    }
+    stream.phase = 'over'
+    this.#streams.delete(stream)
+    // What the disk refuses, or an invariant that is broken, stops the store; a store that is closed was stopped.
+    if (code !== 'CLOSED') this.#host.onFatal(error)
+  }
+
+  #tryGrant(stream: Stream, chunks: number): boolean {
+    const isSent = this.#host.links.sendSnapshot(stream.node, { kind: 'snapshot-credit', streamId: stream.id, chunks })
+    if (isSent) stream.credits += chunks
+    return isSent
+  }
+
+  #refuse(stream: Stream, outcome: SnapshotOutcome): void {
+    this.#answer(stream.node, stream.id, outcome)
+    this.#giveUp(stream)
+  }
+
+  /** Should it not be heard, the sender gives up by itself. */
+  #answer(node: NodeId, streamId: number, outcome: SnapshotOutcome): void {
+    this.#host.links.sendSnapshot(node, { kind: 'snapshot-ended', streamId, outcome })
+  }
+
+  /** What is being installed already goes on. */
+  #giveUp(stream: Stream): void {
+    if (stream.phase === 'installing') return
+    stream.staged?.abandon()
+    this.#end(stream)
+  }
+
+  #end(stream: Stream): void {
+    stream.phase = 'over'
+    this.#streams.delete(stream)
+    this.#beginNext()
+  }
+
+  #of(replicaId: ReplicaId): Stream | undefined {
+    for (const stream of this.#streams) if (stream.to === replicaId) return stream
+    return undefined
+  }
+}
