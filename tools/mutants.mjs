@@ -126,8 +126,8 @@ export const mutants = [
   {
     name: 'read-does-not-wait-for-what-was-proposed',
     row: 'rule 4 of timestamps',
-    file: 'packages/replicas/src/replica.ts',
-    find: 'indexMin: request.at > 0 ? this.core.lastIndex : 0',
+    file: 'packages/replicas/src/replica-reads.ts',
+    find: 'indexMin: request.at > 0 ? core.lastIndex : 0',
     put: 'indexMin: 0',
     test: 'packages/replicas',
   },
@@ -143,8 +143,8 @@ export const mutants = [
     name: 'oracle-unconfirmed',
     row: 'rule of the oracle: leadership is confirmed behind every request',
     file: 'packages/replicas/src/replica.ts',
-    find: 'else this.#reads.add({ request, reply, indexMin: 0 })',
-    put: 'else this.#issue(request, reply)',
+    find: 'else this.#reads.add(request, reply)',
+    put: 'else reply(this.#issue(request))',
     test: 'packages/replicas',
   },
   {

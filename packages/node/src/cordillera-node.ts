@@ -12,7 +12,7 @@ import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { Replicas } from '@cordillera/replicas'
 import { defaultRouterLimits, Router } from '@cordillera/router'
 import { StateStore } from '@cordillera/state'
-import { IdAllocator, Oracle, Snapshots, TimestampClient } from '@cordillera/system'
+import { Oracle, Snapshots, TimestampClient } from '@cordillera/system'
 import { type PeerHandlers, PeerLinks } from '@cordillera/wire'
 import type { ClusterInfo, NodeInfo, NodeRangeReport, NodeReport, RangeInfo } from './admin.js'
 import {
@@ -31,8 +31,7 @@ import { LatencyWindow } from './latency-window.js'
 import { LeaderPlacement } from './leader-placement.js'
 import { LoadMeter } from './load-meter.js'
 import { type NodeMetrics, takeMetrics } from './metrics.js'
-import { ReplicaReplacement } from './replica-replacement.js'
-import { ReplicaUpkeep } from './replica-upkeep.js'
+import { RangeUpkeep } from './range-upkeep.js'
 import { Whereabouts } from './whereabouts.js'
 
 /**
@@ -51,8 +50,6 @@ const SAMPLE_MS = 1_000
 const REPLICATED_MS = 5_000
 /** How often this node looks after replicas that take no part. */
 const UPKEEP_MS = 1_000
-/** How long it tries to replace one before it looks again whether that is still wanted. */
-const REPLACE_MS = 30_000
 
 export class CordilleraNode {
   readonly identity: FoundedIdentity
@@ -69,8 +66,7 @@ export class CordilleraNode {
   readonly #oracle: Oracle
   readonly #timestamps: TimestampClient
   readonly #leaderPlacement: LeaderPlacement
-  readonly #replacement: ReplicaReplacement
-  readonly #upkeep: ReplicaUpkeep
+  readonly #upkeep: RangeUpkeep
   readonly #load = new LoadMeter()
   readonly #fsyncs: LatencyWindow
   readonly #timers = new Set<Timer>()
@@ -194,24 +190,13 @@ export class CordilleraNode {
       random,
       logger,
       limits: defaultRouterLimits,
+      onRouteLost: (rangeId) => this.#upkeep.onLost(rangeId),
     })
     this.#whereabouts = new Whereabouts({ config, identity, router: this.router, links, transport, clock, logger })
     this.#leaderPlacement = new LeaderPlacement({ nodeId, replicas: this.#replicas, links, clock, logger })
-    const { descriptors } = identity.document
-    const ids = new IdAllocator({
-      router: () => this.router,
-      clock,
-      name: 'replica',
-      first: 1 + Math.max(...descriptors.flatMap(({ replicas }) => replicas.map(({ replicaId }) => replicaId))),
-    })
-    this.#replacement = new ReplicaReplacement({
-      ...{ nodeId, replicas: this.#replicas, links, clock, logger },
-      allocateReplicaId: () => ids.allocate(),
-      nodesOf: (rangeId) => this.#nodesOf(rangeId),
-    })
-    this.#upkeep = new ReplicaUpkeep({
-      ...{ nodeId, replicas: this.#replicas, state, links, logger },
-      replace: (rangeId, replicaId, to) => this.replaceReplica(rangeId, replicaId, to, REPLACE_MS),
+    this.#upkeep = new RangeUpkeep({
+      ...{ identity, replicas: this.#replicas, state, router: this.router, links, clock, logger },
+      nodes: () => this.#whereabouts.registered().map((node) => node.nodeId),
     })
   }
 
@@ -239,7 +224,7 @@ export class CordilleraNode {
    * `UNAVAILABLE` when it is not done in time. To be called again then: it goes on where it was.
    */
   replaceReplica(rangeId: RangeId, replicaId: ReplicaId, nodeId: NodeId, timeoutMs: number): Promise<void> {
-    return this.#replacement.replace(rangeId, { replicaId, nodeId }, timeoutMs)
+    return this.#upkeep.replace(rangeId, replicaId, nodeId, timeoutMs)
   }
 
   metrics(): NodeMetrics {
@@ -382,9 +367,8 @@ export class CordilleraNode {
         this.#replicas.onReplicated(readReplicated(body))
         return null
       case 'range':
-        return this.#upkeep.onRangeAsked(body)
       case 'replace':
-        return this.#replacement.onAsked(body)
+        return this.#upkeep.onAsked(method, body)
       case 'draining':
         this.#leaderPlacement.onDraining(from)
         return null
@@ -455,16 +439,6 @@ export class CordilleraNode {
       reports,
       reportOf: indexReports(reports),
     }
-  }
-
-  /** Who may lead the range: whom this node believes in first, then everyone who has it. */
-  #nodesOf(rangeId: RangeId): NodeId[] {
-    const replica = this.#replicas.replica(rangeId)
-    const descriptor = replica?.descriptor ?? [...this.router.descriptors()].find((one) => one.rangeId === rangeId)
-    const believed = [this.router.leaderOf(rangeId), replica?.nodeOf(replica.core.leader) ?? 0]
-    const nodes = new Set([...believed, ...(descriptor?.replicas ?? []).map(({ nodeId }) => nodeId)])
-    nodes.delete(0)
-    return [...nodes]
   }
 
   #isServed(descriptor: Descriptor): boolean {

@@ -1,8 +1,7 @@
 import { CordilleraError, type Logger, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
-import { decodeDescriptor, encodeDescriptor } from '@cordillera/ranges'
 import { isSurelyRemoved, type KnownDescriptor, newestOf, type Replicas } from '@cordillera/replicas'
 import type { ReplicaState, StateStore } from '@cordillera/state'
-import type { PeerLinks } from '@cordillera/wire'
+import type { RangeFinder } from './range-finder.js'
 
 /**
  * Looks after the replicas of this node that take no part, or perhaps should not: those that were silenced, because their log
@@ -16,13 +15,12 @@ export interface ReplicaUpkeepParts {
   readonly nodeId: NodeId
   readonly replicas: Replicas
   readonly state: StateStore
-  readonly links: Pick<PeerLinks, 'ask' | 'isUp'>
+  readonly finder: RangeFinder
   readonly logger: Logger
   /** Replaces a replica by one on the node; resolves when that is done. Rejects with a coded error when it is not (yet). */
   replace(rangeId: RangeId, replicaId: ReplicaId, nodeId: NodeId): Promise<void>
 }
 
-const ASK_TIMEOUT_MS = 2_000
 /** Rounds without a leader after which a replica asks whether it is still in its range. */
 const LEADERLESS_ROUNDS = 3
 
@@ -52,16 +50,6 @@ export class ReplicaUpkeep {
       })
   }
 
-  /** Answers another node: the range as this node's replica has it durably, if one takes part here. */
-  async onRangeAsked(rangeId: unknown): Promise<unknown> {
-    const { replicas, state } = this.#parts
-    const replica = replicas.replica(Number(rangeId))
-    if (replica === undefined || !replica.isMember) return null
-    const { replicaId, descriptor } = replica
-    if (replica.state.flushedIndex < replica.state.appliedIndex) await state.flush()
-    return [replicaId, encodeDescriptor(descriptor)]
-  }
-
   /**
    * Replicas here that their ranges count on, and that will never say anything again: silenced, or destroyed already, to make
    * room for a successor.
@@ -72,7 +60,8 @@ export class ReplicaUpkeep {
     for (const { descriptor, replicaId: own } of replicas.replicas()) {
       for (const { nodeId, replicaId } of descriptor.replicas) {
         const isHere = nodeId === self && replicaId !== own
-        if (isHere && !state.replicas.has(replicaId) && !state.mayCreate(replicaId)) yield [descriptor.rangeId, replicaId]
+        if (isHere && !state.replicas.has(replicaId) && !state.mayCreate(replicaId))
+          yield [descriptor.rangeId, replicaId]
       }
     }
   }
@@ -94,7 +83,9 @@ export class ReplicaUpkeep {
     const { replicas, logger } = this.#parts
     const { replicaId, descriptor } = state
     const { rangeId } = descriptor
-    const known = await this.#ask(state)
+    const told = this.#told.get(rangeId)?.descriptor.replicas ?? []
+    const nodes = new Set([...descriptor.replicas, ...told].map(({ nodeId }) => nodeId))
+    const known = await this.#parts.finder.ask(rangeId, nodes)
     const newest = newestOf(known)
     const own = { replicaId, descriptor: state.descriptor }
     if (newest !== undefined) this.#told.set(rangeId, known.find((one) => one.descriptor === newest)!)
@@ -102,25 +93,6 @@ export class ReplicaUpkeep {
     logger.info('replica-removed', { rangeId, replicaId })
     this.#told.delete(rangeId)
     await replicas.destroy(state)
-  }
-
-  /** What others say of the range. Who does not answer says nothing. */
-  async #ask({ descriptor: { rangeId, replicas } }: ReplicaState): Promise<KnownDescriptor[]> {
-    const { links, nodeId: self } = this.#parts
-    const places = [...replicas, ...(this.#told.get(rangeId)?.descriptor.replicas ?? [])]
-    const nodes = new Set(places.map(({ nodeId }) => nodeId))
-    const known: KnownDescriptor[] = []
-    const asked = [...nodes].map(async (nodeId) => {
-      if (nodeId === self || !links.isUp(nodeId)) return
-      try {
-        const answer = readRange(await links.ask(nodeId, 'range', rangeId, ASK_TIMEOUT_MS))
-        if (answer !== undefined && answer.descriptor.rangeId === rangeId) known.push(answer)
-      } catch (error) {
-        if (!(error instanceof CordilleraError)) throw error
-      }
-    })
-    await Promise.all(asked)
-    return known
   }
 
   #replace(rangeId: RangeId, replicaId: ReplicaId): void {
@@ -141,14 +113,4 @@ export class ReplicaUpkeep {
     if (error instanceof CordilleraError) this.#parts.logger.debug('upkeep-failed', { detail: String(error) })
     else this.#parts.replicas.onFatal(error)
   }
-}
-
-/** Undefined for a node without a replica of the range that takes part. Throws `CORRUPT`. */
-function readRange(body: unknown): KnownDescriptor | undefined {
-  if (body === null) return undefined
-  const [replicaId, bytes] = Array.isArray(body) ? body : []
-  if (!Number.isSafeInteger(replicaId) || !(bytes instanceof Uint8Array)) {
-    throw new CordilleraError('CORRUPT', { detail: 'an answer that is no range' })
-  }
-  return { replicaId, descriptor: decodeDescriptor(bytes) }
 }

@@ -132,3 +132,8 @@ export function backoffBounds(
   const toMs = Math.min(limits.backoffMaxMs, limits.backoffMinMs * 2 ** Math.min(pauses, 30))
   return { fromMs: toMs / 2, toMs }
 }
+
+/** Whether the range is not where it was asked for, or nobody there can be reached. */
+export function isLost(outcome: Outcome): boolean {
+  return outcome.kind === 'not-sent' || (outcome.kind === 'refused' && outcome.reason === 'no-range')
+}

@@ -28,7 +28,7 @@ import {
 import type { RangeCall } from './range-call.js'
 import { outcomeError, refuseValue, routerClosed, snapshotExpired, unavailable, unknownOutcome } from './refusals.js'
 import type { Route } from './route.js'
-import { decideNext, type Outcome } from './route-decision.js'
+import { decideNext, isLost, type Outcome } from './route-decision.js'
 import { RouteTable } from './route-table.js'
 import { newRouterStats, type RouterStats } from './router-stats.js'
 import { checkScanPlan, clip, type ScanPlan, type ScanResult, ScanWalk } from './scan-walk.js'
@@ -58,6 +58,11 @@ export interface RouterOptions {
    * {@link Router.learn}.
    */
   readonly onRouteMissing?: (key: Key) => void
+  /**
+   * Told, again and again while it is so, that a range is not where it was believed to be, or that nobody there can be
+   * reached. As above.
+   */
+  readonly onRouteLost?: (rangeId: RangeId) => void
 }
 
 export type { Done } from './pending-batch.js'
@@ -68,6 +73,7 @@ export class Router {
   readonly #logger: Logger
   readonly #limits: RouterLimits
   readonly #onRouteMissing: ((key: Key) => void) | undefined
+  readonly #onRouteLost: ((rangeId: RangeId) => void) | undefined
   readonly #snapshots: SnapshotSource
   readonly #outstanding = new OutstandingSequences()
   readonly #isUp: (node: NodeId) => boolean
@@ -93,6 +99,7 @@ export class Router {
     this.#limits = limits
     this.#admission = new Admission(limits, this.#stats)
     this.#onRouteMissing = options.onRouteMissing
+    this.#onRouteLost = options.onRouteLost
     const { self } = rangeCall
     this.#isUp = (node) => node === self || rangeCall.isUp(node)
     this.#snapshots = options.snapshots
@@ -361,6 +368,7 @@ export class Router {
   #onOutcome(batch: AnyBatch, outcome: Outcome): void {
     const { route } = batch
     if (outcome.kind === 'refused' && outcome.descriptors.length > 0) this.learn(outcome.descriptors)
+    if (isLost(outcome)) this.#onRouteLost?.(route.rangeId)
     const { operations, next } = decideNext(outcome, {
       kind: batch.kind,
       count: batch.count,

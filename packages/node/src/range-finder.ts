@@ -1,0 +1,88 @@
+import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId } from '@cordillera/base'
+import { type Descriptor, decodeDescriptor, encodeDescriptor } from '@cordillera/ranges'
+import { type KnownDescriptor, newestOf, type Replicas } from '@cordillera/replicas'
+import type { StateStore } from '@cordillera/state'
+import type { PeerLinks } from '@cordillera/wire'
+
+/**
+ * Asks other nodes what a range is by now, and answers them: as a replica that takes part has it *durably*, so that what was
+ * told stays true when the node that told it loses power.
+ *
+ * A gateway that does not find a range where it was asks everybody who is there; what it learns is a hint like any other.
+ */
+export interface RangeFinderParts {
+  readonly nodeId: NodeId
+  readonly replicas: Replicas
+  readonly state: StateStore
+  readonly links: Pick<PeerLinks, 'ask' | 'isUp'>
+  readonly clock: Clock
+  readonly logger: Logger
+  /** Every node of the cluster, as far as is known. */
+  nodes(): Iterable<NodeId>
+  onFound(descriptor: Descriptor): void
+}
+
+const ASK_TIMEOUT_MS = 2_000
+/** How long a range that was looked for is not looked for again. */
+const PAUSE_MS = 500
+
+export class RangeFinder {
+  readonly #parts: RangeFinderParts
+  readonly #lookedForAt = new Map<RangeId, number>()
+
+  constructor(parts: RangeFinderParts) {
+    this.#parts = parts
+  }
+
+  /** Nobody was found who has the range. */
+  onLost(rangeId: RangeId): void {
+    const { clock, nodes, onFound, logger } = this.#parts
+    const now = clock.now()
+    if (now - (this.#lookedForAt.get(rangeId) ?? Number.NEGATIVE_INFINITY) < PAUSE_MS) return
+    this.#lookedForAt.set(rangeId, now)
+    this.ask(rangeId, nodes()).then(
+      (known) => {
+        const newest = newestOf(known)
+        if (newest !== undefined) onFound(newest)
+      },
+      (error) => logger.error('range-not-looked-for', { rangeId, error: String(error) }),
+    )
+  }
+
+  /** Answers another node: the range as this node's replica has it durably; null where none takes part. */
+  async onAsked(rangeId: unknown): Promise<unknown> {
+    const { replicas, state } = this.#parts
+    const replica = replicas.replica(Number(rangeId))
+    if (replica === undefined || !replica.isMember) return null
+    const { replicaId, descriptor } = replica
+    if (replica.state.flushedIndex < replica.state.appliedIndex) await state.flush()
+    return [replicaId, encodeDescriptor(descriptor)]
+  }
+
+  /** What other nodes say of the range. Who does not answer says nothing. */
+  async ask(rangeId: RangeId, nodes: Iterable<NodeId>): Promise<KnownDescriptor[]> {
+    const { links, nodeId: self } = this.#parts
+    const known: KnownDescriptor[] = []
+    const asked = [...nodes].map(async (nodeId) => {
+      if (nodeId === self || !links.isUp(nodeId)) return
+      try {
+        const answer = readAnswer(await links.ask(nodeId, 'range', rangeId, ASK_TIMEOUT_MS))
+        if (answer?.descriptor.rangeId === rangeId) known.push(answer)
+      } catch (error) {
+        if (!(error instanceof CordilleraError)) throw error
+      }
+    })
+    await Promise.all(asked)
+    return known
+  }
+}
+
+/** Undefined for a node without a replica of the range that takes part. Throws `CORRUPT`. */
+function readAnswer(body: unknown): KnownDescriptor | undefined {
+  if (body === null) return undefined
+  const [replicaId, bytes] = Array.isArray(body) ? body : []
+  if (!Number.isSafeInteger(replicaId) || !(bytes instanceof Uint8Array)) {
+    throw new CordilleraError('CORRUPT', { detail: 'an answer that is no range' })
+  }
+  return { replicaId, descriptor: decodeDescriptor(bytes) }
+}
