@@ -41,7 +41,7 @@ function leaderOfAll(silent: readonly number[] = []): {
       return true
     },
   }
-  const links = { isUp: () => true, sendRaft: () => true }
+  const links = { isUp: () => true, sendRaft: () => true, sendSnapshot: () => true, call: () => true }
   const parts = { nodeId: 1, replicas: fake as unknown as Replicas, links, clock, logger: silentLogger }
   const placement = new LeaderPlacement(parts)
   const targets = async (): Promise<Set<number>> => {

@@ -1,5 +1,5 @@
 import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
-import { decideReplacement, type ReplacementGoal } from '@cordillera/placement'
+import { decideReplacement, type ReplacementGoal, type ReplacementStep } from '@cordillera/placement'
 import type { Replica, Replicas } from '@cordillera/replicas'
 import type { PeerLinks } from '@cordillera/wire'
 
@@ -93,22 +93,22 @@ export class ReplicaReplacement {
     // A leader knows its range only once it has applied what its predecessors left.
     if (replica?.core.role !== 'leader') return 'not-leader'
     if (!replica.isUsable) return 'running'
-    const step = decideReplacement(replica.descriptor, goal, (peer) => isCaughtUp(replica, peer))
+    const step = decide(replica, goal)
     if (step.kind === 'done' || step.kind === 'impossible') return step.kind
     if (step.kind === 'add') await this.#add(replica, goal)
     if (step.kind === 'swap') this.#propose(replica, 'replica-swapped', step.changes)
     return 'running'
   }
 
-  async #add(replica: Replica, { nodeId }: ReplacementGoal): Promise<void> {
+  async #add(replica: Replica, goal: ReplacementGoal): Promise<void> {
     const { rangeId } = replica.descriptor
     if (this.#adding.has(rangeId)) return
     this.#adding.add(rangeId)
     try {
       const replicaId = await this.#parts.allocateReplicaId()
-      // Meanwhile another leader may have been asked, and have added one: its entry is in the log then, or this is refused.
-      const isThere = replica.descriptor.replicas.some((place) => place.nodeId === nodeId && place.type === 'learner')
-      if (!isThere) this.#propose(replica, 'replica-added', [{ kind: 'add-learner', replicaId, nodeId }])
+      // Meanwhile another leader may have been asked, and have added one: that is applied here, or this is refused.
+      if (decide(replica, goal).kind !== 'add') return
+      this.#propose(replica, 'replica-added', [{ kind: 'add-learner', replicaId, nodeId: goal.nodeId }])
     } finally {
       this.#adding.delete(rangeId)
     }
@@ -126,7 +126,12 @@ export class ReplicaReplacement {
   }
 }
 
-function isCaughtUp({ core }: Replica, peer: ReplicaId): boolean {
+function decide(replica: Replica, goal: ReplacementGoal): ReplacementStep {
+  return decideReplacement(replica.descriptor, goal, (peer) => isCaughtUp(replica, peer))
+}
+
+function isCaughtUp({ core, replicaId }: Replica, peer: ReplicaId): boolean {
+  if (peer === replicaId) return true
   const progress = core.progressOf(peer)
   return progress?.state === 'replicate' && core.lastIndex - progress.matchIndex <= LAG_ENTRIES_MAX
 }

@@ -48,4 +48,25 @@ describe('the replacement of a replica', () => {
       changes: [{ kind: 'remove', replicaId: 9, nodeId: 4 }],
     })
   })
+
+  it('goes on when the successor is damaged, too: the newest learner takes the place of both', () => {
+    const both = ['1@1 voter', '2@2 voter', '3@3 voter', '9@2 learner']
+    const [voter, learner] = [
+      { replicaId: 2, nodeId: 2 },
+      { replicaId: 9, nodeId: 2 },
+    ]
+    expect(decideReplacement(range(...both), voter, behind).kind).toBe('wait')
+    expect(decideReplacement(range(...both), learner, behind)).toEqual({ kind: 'add' })
+    const third = range(...both, '10@2 learner')
+    const isThird = (id: number): boolean => id === 10
+    const removed = { kind: 'remove', replicaId: 9, nodeId: 2 }
+    expect(decideReplacement(third, learner, isThird)).toEqual({ kind: 'swap', changes: [removed] })
+    const promoted = { kind: 'promote', replicaId: 10, nodeId: 2 }
+    expect(decideReplacement(third, voter, isThird)).toEqual({
+      kind: 'swap',
+      changes: [promoted, { kind: 'remove', replicaId: 2, nodeId: 2 }],
+    })
+    const swapped = range('1@1 voter', '10@2 voter', '3@3 voter', '9@2 learner')
+    expect(decideReplacement(swapped, learner, isThird)).toEqual({ kind: 'swap', changes: [removed] })
+  })
 })

@@ -34,13 +34,19 @@ export function decideReplacement(
   if (replicas.some(({ type }) => type === 'incoming' || type === 'outgoing')) return { kind: 'wait', reason: 'joint' }
   const former = replicas.find((place) => place.replicaId === replicaId)
   if (former === undefined) return { kind: 'done' }
-  if (replicas.some((place) => place.nodeId === nodeId && place !== former && place.type !== 'learner')) {
-    return { kind: 'impossible' }
-  }
   const removal: ReplicaChange = { kind: 'remove', replicaId, nodeId: former.nodeId }
-  const successor = replicas.find((place) => place.nodeId === nodeId && place.type === 'learner' && place !== former)
-  if (successor === undefined) return { kind: 'add' }
-  if (!isCaughtUp(successor.replicaId)) return { kind: 'wait', reason: 'behind' }
-  if (former.type === 'learner') return { kind: 'swap', changes: [removal] }
-  return { kind: 'swap', changes: [{ kind: 'promote', replicaId: successor.replicaId, nodeId }, removal] }
+  const others = replicas.filter((place) => place.nodeId === nodeId && place !== former)
+  if (former.type === 'learner') {
+    const successor = others.find((place) => place.replicaId > replicaId)
+    if (successor === undefined) return { kind: 'add' }
+    return isCaughtUp(successor.replicaId) ? { kind: 'swap', changes: [removal] } : BEHIND
+  }
+  if (others.some(({ type }) => type !== 'learner')) return { kind: 'impossible' }
+  // Of several, the others may be damaged, and about to be replaced themselves.
+  const newest = others.reduce<ReplicaId>((most, place) => Math.max(most, place.replicaId), 0)
+  if (newest === 0) return { kind: 'add' }
+  if (!isCaughtUp(newest)) return BEHIND
+  return { kind: 'swap', changes: [{ kind: 'promote', replicaId: newest, nodeId }, removal] }
 }
+
+const BEHIND: ReplacementStep = { kind: 'wait', reason: 'behind' }

@@ -26,6 +26,7 @@ async function open(nodeId: number): Promise<{ links: PeerLinks; address: string
       if (++arrived % FLIGHT === 0) onArrived()
     },
     onRangeRequest: (_from, _request, reply) => reply({ kind: 'written', outcomes: [7] }),
+    onSnapshot: () => {},
     onAsk: async () => null,
     onLinkUp: () => {},
     onLinkDown: () => {},

@@ -21,6 +21,7 @@ async function open(nodeId: NodeId, incarnation: number, port = 0) {
   const handlers: PeerHandlers = {
     onRaft: (from, rangeId, { term }) => events.push(`raft ${from} ${rangeId} ${term}`),
     onRangeRequest: (_from, _request, reply) => replies.push(reply),
+    onSnapshot: (from, { streamId }) => events.push(`snapshot ${from} ${streamId}`),
     onAsk: async (_from, method, body) => [method, body],
     onLinkUp: (node, its) => events.push(`up ${node}/${its}`),
     onLinkDown: (node) => events.push(`down ${node}`),

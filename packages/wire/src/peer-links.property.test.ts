@@ -69,6 +69,7 @@ class Model {
       onRangeRequest: (_from, request, reply) => {
         this.#waiting.push(() => reply({ kind: 'written', outcomes: [Number(request.rangeId)] }))
       },
+      onSnapshot: () => {},
       onAsk: async () => null,
       onLinkUp: () => this.#events.get(node)!.push('up'),
       onLinkDown: () => this.#events.get(node)!.push('down'),

@@ -147,7 +147,7 @@ export function commandsOf(request: RangeRequest): readonly Command[] {
 }
 
 export function epochOf(request: RangeRequest): number {
-  if (request.kind === 'timestamps') return 0
+  if (request.kind === 'timestamps' || request.kind === 'index') return 0
   return request.kind === 'write' ? decodeWriteBlock(request.block).epochVersion : request.epochVersion
 }
 

@@ -87,6 +87,7 @@ export class UnreliableCluster implements RangeCall {
     const mismatch = { kind: 'refused', reason: 'epoch-mismatch', leader: node, descriptors: this.ranges } as const
     if (request.kind === 'write') return this.#write(request, descriptor) ?? mismatch
     if (request.kind === 'timestamps') return { kind: 'timestamps', first: ++this.#version, safePoint: 0 }
+    if (request.kind === 'index') throw new Error('a router asks for no index')
     if (request.epochVersion !== descriptor.epoch.version) return mismatch
     return request.kind === 'read' ? this.#read(request, descriptor) : this.#scan(request)
   }
