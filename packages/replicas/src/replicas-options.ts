@@ -69,7 +69,7 @@ export const defaultReplicasLimits: ReplicasLimits = {
   pendingBytesMax: 16 << 20,
   readsMax: 16_384,
   idleTicksBeforeRest: 10,
-  stateFlushBytes: 64 << 20,
+  stateFlushBytes: 16 << 20,
   stateFlushMs: 30_000,
   laggardEntriesMax: 10_000,
   laggardBytesMax: 16 << 20,

@@ -1,4 +1,4 @@
-import { assert, CordilleraError, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
+import { assert, CordilleraError, type NodeId, paced, type RangeId, type ReplicaId } from '@cordillera/base'
 import { spansOverlap } from '@cordillera/ranges'
 import type { SnapshotHead, StagedSnapshot } from '@cordillera/state'
 import type { SnapshotCancelled, SnapshotChunk, SnapshotOffer, SnapshotOutcome } from '@cordillera/wire'
@@ -9,7 +9,8 @@ import { mayCreate, type SnapshotsHost } from './snapshots-host.js'
  * Snapshots that arrive, for replicas that are here and fell behind, and for new ones.
  *
  * So many are taken at a time; other offers wait for their turn. A chunk is on the disk before another is asked for, so a
- * stream has {@link CREDITS} chunks in memory and on the way at most, and heartbeats never wait behind more than that. Once all
+ * stream has {@link CREDITS} chunks in memory and on the way at most, and heartbeats never wait behind more than that. The disk
+ * is shared with the log, whose syncs everybody waits for: it is left alone for three quarters of the time. Once all
  * of it is here and whole, it is installed: a replica that is here is asked whether it still wants it and applies nothing
  * meanwhile; a new one begins with it, its term on the disk before.
  *
@@ -31,7 +32,7 @@ interface Stream {
   heardAt: number
 }
 
-const STREAMS_MAX = 2
+const STREAMS_MAX = 1
 const CREDITS = 4
 /** A sender from which nothing comes makes room for others. */
 const STILL_MS = 20_000
@@ -125,7 +126,7 @@ export class SnapshotReceiver {
     const { staged } = stream
     if (stream.phase !== 'receiving' || staged === undefined) return
     const isFirst = staged.head === undefined
-    await staged.add(chunk)
+    await paced(this.#host.clock, () => staged.add(chunk))
     if (!this.#isReceiving(stream)) return
     if (isFirst && !this.#isWanted(stream, staged.head!)) this.#refuse(stream, 'unwanted')
     else if (staged.isComplete) await this.#install(stream, staged)

@@ -1,4 +1,4 @@
-import { assert, CordilleraError, type ReplicaId } from '@cordillera/base'
+import { assert, type Clock, CordilleraError, paced, type ReplicaId } from '@cordillera/base'
 import { OperationMemory, type Span } from '@cordillera/ranges'
 import { feedDeletes } from './batch-feed.js'
 import {
@@ -24,12 +24,13 @@ import type { Writers } from './writers.js'
  *
  * What arrives is staged in the engine, chunk by chunk, beside what is there. Once it is all there and whole, one write turns
  * the replica's record into `installing`: from then on the snapshot is what the replica is, and the rest is done again after
- * a crash until it is finished. The old rows go, the new ones come, in batches of bounded size with other writers between
- * them, and one last write makes the record `live`, with the memory, and removes the chunks. Before that first write,
+ * a crash until it is finished. The old rows go, the new ones come, in batches of bounded size with other writers and pauses
+ * between them, and one last write makes the record `live`, with the memory, and removes the chunks. Before that first write,
  * nothing has changed but the disk's free space: chunks without such a record are removed when they are given up, or at the
  * next opening.
  */
 export interface SnapshotsOptions {
+  readonly clock: Clock
   readonly engine: StateEngine
   readonly catalog: ReplicaCatalog
   readonly writers: Writers
@@ -45,6 +46,8 @@ export class Snapshots {
   readonly #options: SnapshotsOptions
   readonly #staged = new Map<ReplicaId, StagedSnapshot>()
   readonly #outgoing = new Set<OutgoingSnapshot>()
+  /** Others use the disk, too. */
+  #isOpen = false
 
   constructor(options: SnapshotsOptions) {
     this.#options = options
@@ -55,6 +58,7 @@ export class Snapshots {
     const { catalog } = this.#options
     for (const record of catalog.installing.splice(0)) await this.#finish(record, undefined)
     await this.#deleteAll(STAGED)
+    this.#isOpen = true
   }
 
   open(replicaId: ReplicaId): Promise<OutgoingSnapshot> {
@@ -173,14 +177,15 @@ export class Snapshots {
         if (entry === undefined) break
         const [, chunk] = entry
         decoder.add(chunk)
-        await writers.enqueue(() => {
+        const put = (): Promise<void> => {
           const batch = engine.batch()
           for (const [key, value] of readRows(chunk, descriptor)) {
             batch.put(key, value)
             if (isHistory(key)) hasHistory = true
           }
           return writers.write(batch)
-        })
+        }
+        await this.#step(() => writers.enqueue(put))
       }
     } finally {
       await iterator.close()
@@ -195,7 +200,11 @@ export class Snapshots {
 
   async #deleteAll(span: Span): Promise<void> {
     const { writers } = this.#options
-    while (await writers.enqueue(() => this.#deleteIn(span, DELETED_MAX)));
+    while (await this.#step(() => writers.enqueue(() => this.#deleteIn(span, DELETED_MAX))));
+  }
+
+  #step<T>(step: () => Promise<T>): Promise<T> {
+    return this.#isOpen ? paced(this.#options.clock, step) : step()
   }
 
   /** Of a writer: deletes what is in the span, so many keys at most. Returns whether there may be more. */

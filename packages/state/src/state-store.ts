@@ -144,6 +144,7 @@ export class StateStore {
     this.#catalog = catalog
     this.#holdsHistory = holdsHistory
     this.#snapshots = new Snapshots({
+      clock: options.clock,
       engine: options.engine,
       catalog,
       writers: this.#writers,
