@@ -298,6 +298,7 @@ export class CordilleraNode {
   #stop(): void {
     this.#phase = 'closed'
     this.#whereabouts.close()
+    this.#upkeep.close()
     for (const timer of this.#timers) timer.cancel()
     this.#timestamps.close()
     this.#oracle.close()
@@ -398,7 +399,9 @@ export class CordilleraNode {
     let bytes = 0
     const ranges: NodeRangeReport[] = []
     for (const report of this.#replicas.report()) {
-      const { descriptor } = this.#replicas.replica(report.rangeId)!
+      const descriptor = this.#replicas.replica(report.rangeId)?.descriptor
+      // Gone in the meantime.
+      if (descriptor === undefined) continue
       const rangeBytes = await this.#state.approximateBytes(descriptor)
       bytes += rangeBytes
       ranges.push({ ...report, ...this.#load.of(report.rangeId), bytes: rangeBytes })

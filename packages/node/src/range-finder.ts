@@ -36,17 +36,13 @@ export class RangeFinder {
 
   /** Nobody was found who has the range. */
   onLost(rangeId: RangeId): void {
-    const { clock, nodes, onFound, logger } = this.#parts
+    const { clock, nodes, logger } = this.#parts
     const now = clock.now()
     if (now - (this.#lookedForAt.get(rangeId) ?? Number.NEGATIVE_INFINITY) < PAUSE_MS) return
     this.#lookedForAt.set(rangeId, now)
-    this.ask(rangeId, nodes()).then(
-      (known) => {
-        const newest = newestOf(known)
-        if (newest !== undefined) onFound(newest)
-      },
-      (error) => logger.error('range-not-looked-for', { rangeId, error: String(error) }),
-    )
+    this.ask(rangeId, nodes()).catch((error) => {
+      logger.error('range-not-looked-for', { rangeId, error: String(error) })
+    })
   }
 
   /** Answers another node: the range as this node's replica has it durably; null where none takes part. */
@@ -59,9 +55,9 @@ export class RangeFinder {
     return [replicaId, encodeDescriptor(descriptor)]
   }
 
-  /** What other nodes say of the range. Who does not answer says nothing. */
+  /** What other nodes say of the range; the newest is passed on. Who does not answer says nothing. */
   async ask(rangeId: RangeId, nodes: Iterable<NodeId>): Promise<KnownDescriptor[]> {
-    const { links, nodeId: self } = this.#parts
+    const { links, nodeId: self, onFound } = this.#parts
     const known: KnownDescriptor[] = []
     const asked = [...nodes].map(async (nodeId) => {
       if (nodeId === self || !links.isUp(nodeId)) return
@@ -73,6 +69,8 @@ export class RangeFinder {
       }
     })
     await Promise.all(asked)
+    const newest = newestOf(known)
+    if (newest !== undefined) onFound(newest)
     return known
   }
 }

@@ -58,6 +58,10 @@ export class RangeUpkeep {
     this.#upkeep.onRound()
   }
 
+  close(): void {
+    this.#replacement.close()
+  }
+
   /** The range is not where this node believes. */
   onLost(rangeId: RangeId): void {
     this.#finder.onLost(rangeId)

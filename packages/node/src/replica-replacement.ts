@@ -35,6 +35,7 @@ export class ReplicaReplacement {
   readonly #parts: ReplicaReplacementParts
   /** Ranges for which an id is being allocated. */
   readonly #adding = new Set<RangeId>()
+  #isClosed = false
 
   constructor(parts: ReplicaReplacementParts) {
     this.#parts = parts
@@ -58,12 +59,18 @@ export class ReplicaReplacement {
         }
         if (progress === 'running') break
       }
+      if (this.#isClosed) throw new CordilleraError('CLOSED')
       if (clock.now() >= deadlineMs) {
         const detail = `replica ${goal.replicaId} of range ${rangeId} is not replaced yet`
         throw new CordilleraError('UNAVAILABLE', { detail })
       }
       await new Promise<void>((resolve) => clock.after(PAUSE_MS, resolve))
     }
+  }
+
+  /** Whoever waits is refused with `CLOSED` before long. */
+  close(): void {
+    this.#isClosed = true
   }
 
   /** Moves one step further, if the range is led here. Throws `BAD_REQUEST`. */
@@ -93,6 +100,7 @@ export class ReplicaReplacement {
     // A leader knows its range only once it has applied what its predecessors left.
     if (replica?.core.role !== 'leader') return 'not-leader'
     if (!replica.isUsable) return 'running'
+    if (isHealthyHere(replica, goal)) return 'impossible'
     const step = decide(replica, goal)
     if (step.kind === 'done' || step.kind === 'impossible') return step.kind
     if (step.kind === 'add') await this.#add(replica, goal)
@@ -124,6 +132,12 @@ export class ReplicaReplacement {
       outcome,
     })
   }
+}
+
+/** What takes part leaves no room for a successor on its own node. */
+function isHealthyHere(replica: Replica, { replicaId, nodeId }: ReplacementGoal): boolean {
+  const isHere = replica.descriptor.replicas.some((place) => place.replicaId === replicaId && place.nodeId === nodeId)
+  return isHere && (replicaId === replica.replicaId || replica.core.progressOf(replicaId)?.recentlyActive === true)
 }
 
 function decide(replica: Replica, goal: ReplacementGoal): ReplacementStep {

@@ -40,6 +40,15 @@ describe('RaftGroup', () => {
     expect(follower().isConfirmedBy(2, 1)).toBe(false)
   })
 
+  it('steps down when a peer of its term knows of more that is committed than its own log has', () => {
+    // By a snapshot of a later term's leader, or by a vote: then that leader has been elected, and there is nothing to assert.
+    const { group } = leaderOf([1, 2, 3]).replica(1)
+    const { lastIndex, commitIndex, term } = group
+    const reply = { kind: 'append-reply', from: 2, to: 1, term, accepted: true, hintIndex: 0, hintTerm: 0 } as const
+    group.step({ ...reply, index: lastIndex + 1 })
+    expect([group.role, group.term, group.commitIndex]).toEqual(['follower', term, commitIndex])
+  })
+
   it('draws election timeouts uniformly from n to 2n - 1 ticks', () => {
     const timeouts = new Map<number, number>()
     const cluster = new VirtualCluster({

@@ -17,7 +17,7 @@ import {
 import { EntryType, sealEntry } from './entry.js'
 import { onAppendRequest, onHeartbeat, refuseFormerLeader } from './following.js'
 import { GroupState } from './group-state.js'
-import type { Message } from './message.js'
+import type { AppendReply, Message } from './message.js'
 import { checkOptions, type RaftOptions } from './options.js'
 import type { ProgressView } from './progress.js'
 import { isQuorum } from './quorum.js'
@@ -71,7 +71,7 @@ export class RaftGroup {
         onAppendRequest(state, message)
         break
       case 'append-reply':
-        if (role.kind === 'leader') onAppendReply(state, role, message)
+        if (role.kind === 'leader') this.#onAppendReply(role, message)
         break
       case 'heartbeat':
         onHeartbeat(state, message)
@@ -94,6 +94,13 @@ export class RaftGroup {
       default:
         assertNever(message)
     }
+  }
+
+  #onAppendReply(role: Leader, reply: AppendReply): void {
+    const state = this.#state
+    // The peer knows, by a snapshot or by a vote, of more that is committed than this log has: a later term has a leader.
+    if (reply.accepted && reply.index > state.log.lastIndex) becomeFollower(state, state.term, NONE)
+    else onAppendReply(state, role, reply)
   }
 
   /** A step of logical time. Not called while {@link quiescent}; if it is, nothing happens. */

@@ -104,7 +104,7 @@ export function onAppendReply(state: GroupState, leader: Leader, reply: AppendRe
     if (peer.onRejected(reply.index, hint)) leader.replicationDue = true
     return
   }
-  assert(reply.index <= state.log.lastIndex, 'a follower acknowledges what the leader of its term has')
+  assert(reply.index <= state.log.lastIndex, 'an answer that shows a later leader was sorted out')
   if (peer.state === 'snapshot' && state.log.termAt(reply.index) === undefined) {
     // Said before it had the snapshot, or of one that the log has left behind meanwhile.
     return

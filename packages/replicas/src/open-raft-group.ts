@@ -50,8 +50,8 @@ export function openRaftGroup(state: ReplicaState, log: GroupLog, random: Random
 }
 
 /** Nobody else could decide anything in its range. */
-export function isAlone({ descriptor }: ReplicaState): boolean {
-  return descriptor.replicas.filter(({ type }) => type !== 'learner').length <= 1
+export function isAlone({ descriptor, replicaId: own }: ReplicaState): boolean {
+  return descriptor.replicas.every(({ type, replicaId }) => type === 'learner' || replicaId === own)
 }
 
 /**

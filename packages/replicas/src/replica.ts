@@ -314,6 +314,7 @@ export class Replica implements SystemLeadership {
    * `RaftGroup.proposeChange`.
    */
   proposeChanges(changes: readonly ReplicaChange[]): ReturnType<RaftGroup['proposeChange']> {
+    if (this.#closed) return { kind: 'refused', reason: 'not-leader', leader: 0 }
     const bytes = encodeReplicaChanges(changes, ENTRY_HEADER_BYTES)
     const result = this.core.proposeChange(stepsOf(changes), bytes)
     if (result.kind === 'proposed') this.#host.markDirty(this)

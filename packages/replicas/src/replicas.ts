@@ -107,6 +107,7 @@ export class Replicas implements ReplicaHost {
 
   *descriptors(): Iterable<Descriptor> {
     for (const replica of this.#byRange.values()) yield replica.descriptor
+    for (const { state } of this.#silenced.values()) yield state.descriptor
   }
 
   report(): RangeReport[] {
@@ -228,6 +229,7 @@ export class Replicas implements ReplicaHost {
   }
 
   markDirty(replica: Replica): void {
+    if (replica.isClosed) return
     if (!replica.core.quiescent) this.#awake.add(replica)
     if (replica.dirty) return
     replica.dirty = true
@@ -292,11 +294,13 @@ export class Replicas implements ReplicaHost {
 
   /**
    * Destroys a replica of this store that is in its range no more, or that is silenced: its state and its log, durably. Its id
-   * is not used again. Rejects as the state does, without effect when it is being replaced by a snapshot.
+   * is not used again. Rejects as the state does; without effect when it is being replaced by a snapshot, or gone already.
    */
   async destroy(state: ReplicaState): Promise<void> {
     const { rangeId } = state.descriptor
     const { log, state: store, logger } = this.#options
+    // Destroyed already, or busy: whoever wants it asks again.
+    if (store.replicas.get(state.replicaId) !== state || store.isInstalling(state.replicaId)) return
     const replica = this.#byRange.get(rangeId)
     if (replica?.state === state) {
       if (replica.isRestoring) return
@@ -463,6 +467,7 @@ export class Replicas implements ReplicaHost {
     this.#awake.delete(replica)
     this.#sender.forget(replica)
     replica.close()
+    if (replica.descriptor.rangeId === SYSTEM_RANGE_ID) this.#options.systemSeat.onLeadingEnded()
   }
 
   #openReplica(state: ReplicaState): void {

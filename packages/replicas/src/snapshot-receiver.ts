@@ -18,14 +18,16 @@ import { mayCreate, type SnapshotsHost } from './snapshots-host.js'
  * speaks of a stream that the other does not know is told that it is over.
  */
 interface Stream {
-  readonly node: NodeId
+  /** 0 once the connection is lost, and it is being installed all the same. */
+  node: NodeId
   readonly id: number
   readonly rangeId: RangeId
   readonly to: ReplicaId
   /** Undefined while it waits for its turn. */
   staged: StagedSnapshot | undefined
-  /** Chunks that it may still send. */
+  /** Chunks that it may still send, and those for which the sender could not be told yet. */
   credits: number
+  owed: number
   /** Chunks are staged one behind the other. */
   work: Promise<void>
   phase: 'waiting' | 'receiving' | 'installing' | 'over'
@@ -33,13 +35,17 @@ interface Stream {
 }
 
 const STREAMS_MAX = 1
-const CREDITS = 4
+const CREDITS = 2
+/** A sender is told that a snapshot is still being installed. */
+const ALIVE_MS = 5_000
 /** A sender from which nothing comes makes room for others. */
 const STILL_MS = 20_000
 
 export class SnapshotReceiver {
   readonly #host: SnapshotsHost
   readonly #streams = new Set<Stream>()
+  /** Answers that the connection had no room for. */
+  #unsaid: { readonly node: NodeId; readonly streamId: number; readonly outcome: SnapshotOutcome }[] = []
 
   constructor(host: SnapshotsHost) {
     this.#host = host
@@ -65,7 +71,12 @@ export class SnapshotReceiver {
   }
 
   onLinkDown(node: NodeId): void {
-    for (const stream of [...this.#streams]) if (stream.node === node) this.#giveUp(stream)
+    for (const stream of [...this.#streams]) {
+      if (stream.node !== node) continue
+      this.#giveUp(stream)
+      stream.node = 0
+    }
+    this.#unsaid = this.#unsaid.filter((answer) => answer.node !== node)
   }
 
   onTick(): void {
@@ -73,8 +84,14 @@ export class SnapshotReceiver {
     for (const stream of [...this.#streams]) {
       if (stream.phase === 'receiving' && stream.credits > 0 && now - stream.heardAt >= STILL_MS) {
         this.#refuse(stream, 'failed')
+      } else if (stream.owed > 0) {
+        this.#tryGrant(stream, 0)
+      } else if (stream.phase === 'installing' && now - stream.heardAt >= ALIVE_MS) {
+        stream.heardAt = now
+        this.#tryGrant(stream, 0)
       }
     }
+    for (const { node, streamId, outcome } of this.#unsaid.splice(0)) this.#answer(node, streamId, outcome)
     this.#beginNext()
   }
 
@@ -94,7 +111,18 @@ export class SnapshotReceiver {
     if (earlier !== undefined) this.#refuse(earlier, 'unwanted')
     const heardAt = this.#host.clock.now()
     const work = Promise.resolve()
-    this.#streams.add({ node, id, rangeId, to, staged: undefined, credits: 0, work, phase: 'waiting', heardAt })
+    this.#streams.add({
+      node,
+      id,
+      rangeId,
+      to,
+      staged: undefined,
+      credits: 0,
+      owed: 0,
+      work,
+      phase: 'waiting',
+      heardAt,
+    })
     this.#beginNext()
   }
 
@@ -130,8 +158,7 @@ export class SnapshotReceiver {
     if (!this.#isReceiving(stream)) return
     if (isFirst && !this.#isWanted(stream, staged.head!)) this.#refuse(stream, 'unwanted')
     else if (staged.isComplete) await this.#install(stream, staged)
-    // Without a credit nothing more would come.
-    else if (!this.#tryGrant(stream, 1)) this.#giveUp(stream)
+    else this.#grant(stream)
   }
 
   /** Looked at again after every wait. */
@@ -187,6 +214,7 @@ export class SnapshotReceiver {
     if (replica.replicaId !== staged.replicaId || !replica.tryBeginRestore(index, term)) return false
     // The term of a snapshot is durable before the snapshot is.
     await log.flush()
+    if (replica.isClosed) return false
     await state.installSnapshot(staged)
     replica.finishRestore()
     return true
@@ -225,10 +253,21 @@ export class SnapshotReceiver {
     if (code !== 'CLOSED') this.#host.onFatal(error)
   }
 
-  #tryGrant(stream: Stream, chunks: number): boolean {
-    const isSent = this.#host.links.sendSnapshot(stream.node, { kind: 'snapshot-credit', streamId: stream.id, chunks })
-    if (isSent) stream.credits += chunks
-    return isSent
+  /** Without a credit nothing more would come: it is owed until it can be said. */
+  #grant(stream: Stream): void {
+    stream.owed++
+    this.#tryGrant(stream, 0)
+  }
+
+  /** Grants so many chunks, and what is owed. */
+  #tryGrant(stream: Stream, count: number): boolean {
+    const { node, id: streamId } = stream
+    const chunks = count + stream.owed
+    const isSent = this.#host.links.sendSnapshot(node, { kind: 'snapshot-credit', streamId, chunks })
+    if (!isSent) return false
+    stream.credits += chunks
+    stream.owed = 0
+    return true
   }
 
   #refuse(stream: Stream, outcome: SnapshotOutcome): void {
@@ -236,9 +275,11 @@ export class SnapshotReceiver {
     this.#giveUp(stream)
   }
 
-  /** Should it not be heard, the sender gives up by itself. */
+  /** Now, or as soon as the connection has room; once it is lost, nobody waits for it any more. */
   #answer(node: NodeId, streamId: number, outcome: SnapshotOutcome): void {
-    this.#host.links.sendSnapshot(node, { kind: 'snapshot-ended', streamId, outcome })
+    const { links } = this.#host
+    if (links.sendSnapshot(node, { kind: 'snapshot-ended', streamId, outcome })) return
+    if (node !== 0 && links.isUp(node)) this.#unsaid.push({ node, streamId, outcome })
   }
 
   /** What is being installed already goes on. */

@@ -30,12 +30,19 @@ interface Stream {
 
 const STILL_MS = 60_000
 const OFFER_MS = 5_000
+/** How long what follows an installed snapshot is kept for its receiver. */
+const FOLLOW_MS = 30_000
 /** When the connection takes nothing more. */
 const RETRY_MS = 20
 
 export class SnapshotSender {
   readonly #host: SnapshotsHost
   readonly #streams = new Map<number, Stream>()
+  /** Peers that have installed one lately, and still lack what follows it. */
+  readonly #following = new Map<
+    ReplicaId,
+    { readonly replica: Replica; readonly index: LogIndex; readonly until: number }
+  >()
   #lastId = 0
 
   constructor(host: SnapshotsHost) {
@@ -71,7 +78,11 @@ export class SnapshotSender {
     }
     const { logger, counts } = this.#host
     const { rangeId } = stream.replica.descriptor
-    if (message.outcome === 'installed') counts.snapshotsSent++
+    if (message.outcome === 'installed') {
+      counts.snapshotsSent++
+      const { replica, index } = stream
+      this.#following.set(stream.peer, { replica, index, until: stream.heardAt + FOLLOW_MS })
+    }
     logger.info('snapshot-sent', { rangeId, peer: stream.peer, outcome: message.outcome })
     this.#end(stream)
   }
@@ -82,6 +93,7 @@ export class SnapshotSender {
 
   onTick(): void {
     const now = this.#host.clock.now()
+    for (const [peer, { until }] of this.#following) if (now >= until) this.#following.delete(peer)
     for (const stream of [...this.#streams.values()]) {
       const stillMs = now - stream.heardAt
       if (stream.opening === undefined) {
@@ -96,6 +108,11 @@ export class SnapshotSender {
     let least: LogIndex | undefined
     for (const stream of this.#streams.values()) {
       if (stream.replica === replica && stream.index > 0) least = Math.min(least ?? stream.index, stream.index)
+    }
+    for (const [peer, { replica: follows, index }] of this.#following) {
+      if (follows !== replica) continue
+      const matchIndex = Math.max(index, replica.core.progressOf(peer)?.matchIndex ?? 0)
+      least = Math.min(least ?? matchIndex, matchIndex)
     }
     return least
   }

@@ -11,7 +11,7 @@ export interface SnapshotsHost {
   readonly logger: Logger
   readonly log: RaftLog
   readonly state: StateStore
-  readonly links: { sendSnapshot(to: NodeId, message: SnapshotMessage): boolean }
+  readonly links: { sendSnapshot(to: NodeId, message: SnapshotMessage): boolean; isUp(node: NodeId): boolean }
   readonly counts: { snapshotsSent: number; snapshotsInstalled: number; snapshotBytesSent: number }
   /** The replica that takes part here. */
   replica(rangeId: RangeId): Replica | undefined

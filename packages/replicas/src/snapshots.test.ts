@@ -109,6 +109,26 @@ describe('a follower that fell behind', () => {
     expect(values(laggard, range, 60)).toEqual(values(leader, range, 60))
   })
 
+  it('owes what the connection had no room for: credits, and the word that it is installed', async () => {
+    const { stores, range, leader, laggard } = await withLaggard()
+    const refused = new Map<string, number>()
+    stores.refusesSnapshot = ({ kind }) => {
+      const times = (refused.get(kind) ?? 0) + 1
+      refused.set(kind, times)
+      return kind !== 'snapshot-offer' && times % 2 === 1
+    }
+    stores.rejoin(laggard.nodeId)
+    await untilEqual(stores, range, leader, laggard)
+    expect(laggard.replicas.counts.snapshotsInstalled).toBe(1)
+    await stores.until(() => leader.replicas.counts.snapshotsSent === 1, 'the word that it is installed')
+    expect([...refused.keys()].sort()).toEqual([
+      'snapshot-chunk',
+      'snapshot-credit',
+      'snapshot-ended',
+      'snapshot-offer',
+    ])
+  })
+
   it('is whole after a crash at any moment of the installation', async () => {
     // The state's own tests try every moment; here, that the log begins again behind it.
     const { stores, range, leader, laggard } = await withLaggard()
@@ -199,6 +219,8 @@ describe('a replica on another node', () => {
     await stores.clock.run(leaving.replicas.destroy(old.state))
     expect([replicaAt(leaving, range), leaving.log.groups.get(old.replicaId)]).toEqual([undefined, undefined])
     expect(leaving.state.mayCreate(old.replicaId)).toBe(false)
+    // What was destroyed is not destroyed again.
+    await stores.clock.run(leaving.replicas.destroy(old.state))
     expect([...leaving.fatal, ...leader.fatal, ...spare.fatal]).toEqual([])
   })
 

@@ -79,24 +79,27 @@ const NONE = { version: 0, value: undefined }
 
 /**
  * Puts a deletion of every key that the engine holds in a span (of engine keys), or of so many at most, into the batch, in
- * small pieces. Returns how many.
+ * small pieces. Returns how many, and where the first key behind them may be.
  */
 export async function feedDeletes(
   batch: EngineBatch,
   engine: StateEngine,
   span: Span,
   max = Number.POSITIVE_INFINITY,
-): Promise<number> {
+): Promise<{ readonly count: number; readonly end: Key }> {
   const snapshot = engine.snapshot()
   const iterator = snapshot.iterate({ ...span, reverse: false })
   try {
-    for (let count = 0; count < max; ) {
+    let end = span.start
+    let count = 0
+    while (count < max) {
       const chunk = await iterator.next(Math.min(SLICE_ENTRIES_MAX, max - count))
-      if (chunk.length === 0) return count
+      if (chunk.length === 0) break
       for (const [key] of chunk) batch.delete(key)
       count += chunk.length
+      end = `${chunk.at(-1)![0]}\x00`
     }
-    return max
+    return { count, end }
   } finally {
     await iterator.close()
     await snapshot.close()

@@ -46,6 +46,7 @@ export class Snapshots {
   readonly #options: SnapshotsOptions
   readonly #staged = new Map<ReplicaId, StagedSnapshot>()
   readonly #outgoing = new Set<OutgoingSnapshot>()
+  readonly #installing = new Set<ReplicaId>()
   /** Others use the disk, too. */
   #isOpen = false
 
@@ -99,7 +100,20 @@ export class Snapshots {
     return staged
   }
 
+  isInstalling(replicaId: ReplicaId): boolean {
+    return this.#installing.has(replicaId)
+  }
+
   async install(staged: StagedSnapshot): Promise<ReplicaState> {
+    this.#installing.add(staged.replicaId)
+    try {
+      return await this.#install(staged)
+    } finally {
+      this.#installing.delete(staged.replicaId)
+    }
+  }
+
+  async #install(staged: StagedSnapshot): Promise<ReplicaState> {
     const { catalog, writers, engine } = this.#options
     const { replicaId, head, memory } = staged
     assert(staged.isComplete && head !== undefined, 'a snapshot is all there before it is installed')
@@ -200,19 +214,23 @@ export class Snapshots {
 
   async #deleteAll(span: Span): Promise<void> {
     const { writers } = this.#options
-    while (await this.#step(() => writers.enqueue(() => this.#deleteIn(span, DELETED_MAX))));
+    // Behind what was deleted: it is in the way of every iterator for a while.
+    for (let start: string | undefined = span.start; start !== undefined; ) {
+      const rest: Span = { start, end: span.end }
+      start = await this.#step(() => writers.enqueue(() => this.#deleteIn(rest, DELETED_MAX)))
+    }
   }
 
   #step<T>(step: () => Promise<T>): Promise<T> {
     return this.#isOpen ? paced(this.#options.clock, step) : step()
   }
 
-  /** Of a writer: deletes what is in the span, so many keys at most. Returns whether there may be more. */
-  async #deleteIn(span: Span, max?: number): Promise<boolean> {
+  /** Of a writer: deletes what is in the span, so many keys at most. Returns where there may be more. */
+  async #deleteIn(span: Span, max?: number): Promise<string | undefined> {
     const { engine, writers } = this.#options
     const batch = engine.batch()
-    const count = await feedDeletes(batch, engine, span, max)
+    const { count, end } = await feedDeletes(batch, engine, span, max)
     if (count > 0) await writers.write(batch)
-    return count === max
+    return count === max ? end : undefined
   }
 }

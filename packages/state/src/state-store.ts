@@ -158,6 +158,11 @@ export class StateStore {
     return !this.#catalog.knows(replicaId)
   }
 
+  /** A snapshot is taking the place of what this replica has; it is not to be removed. */
+  isInstalling(replicaId: ReplicaId): boolean {
+    return this.#snapshots.isInstalling(replicaId)
+  }
+
   /** The replicas that live here. */
   get replicas(): ReadonlyMap<ReplicaId, ReplicaState> {
     return this.#catalog.live

@@ -30,6 +30,8 @@ export class Stores {
   readonly cutOff = new Set<NodeId>()
   messages = 0
   readonly snapshotMessages: SnapshotMessage[] = []
+  /** For which the connection has no room. */
+  refusesSnapshot: (message: SnapshotMessage) => boolean = () => false
 
   /** `spares`: further nodes, which have no replica yet. */
   static async open(nodes: number, ranges: number, limits: Partial<ReplicasLimits> = {}, spares = 0): Promise<Stores> {
@@ -148,7 +150,7 @@ export class Stores {
   }
 
   #sendSnapshot(from: NodeId, to: NodeId, message: SnapshotMessage): boolean {
-    if (!this.#reaches(from, to)) return false
+    if (!this.#reaches(from, to) || this.refusesSnapshot(message)) return false
     this.snapshotMessages.push(message)
     this.clock.defer(() => {
       if (this.#reaches(from, to)) this.stores.get(to)!.replicas.onSnapshot(from, message)
