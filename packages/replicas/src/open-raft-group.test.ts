@@ -1,4 +1,4 @@
-import { SeededRandom } from '@cordillera/base'
+import { ManualClock, SeededRandom } from '@cordillera/base'
 import type { GroupLog } from '@cordillera/raft-log'
 import { OperationMemory } from '@cordillera/ranges'
 import type { ReplicaState } from '@cordillera/state'
@@ -39,7 +39,11 @@ function stateAt(appliedIndex: number, appliedTerm: number): ReplicaState {
 }
 
 function open(state: ReplicaState, log: GroupLog) {
-  return openRaftGroup(state, log, new SeededRandom(1), defaultReplicasLimits)
+  return openRaftGroup(state, log, {
+    random: new SeededRandom(1),
+    clock: new ManualClock(),
+    limits: defaultReplicasLimits,
+  })
 }
 
 describe('opening a group', () => {

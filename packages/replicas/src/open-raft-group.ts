@@ -1,4 +1,4 @@
-import { assert, CordilleraError, type Random } from '@cordillera/base'
+import { assert, type Clock, CordilleraError, type Random } from '@cordillera/base'
 import { type HardState, RaftGroup } from '@cordillera/raft-core'
 import type { GroupLog, RaftLog } from '@cordillera/raft-log'
 import type { ReplicaState, StateStore } from '@cordillera/state'
@@ -13,7 +13,11 @@ import type { ReplicasLimits } from './replicas-options.js'
  * has heard of is `DIRECTORY_INVALID`: only what is durable is applied, and the term is durable before; so the log has
  * lost its end, with it perhaps a vote and entries that were acknowledged, and nothing here may speak for them.
  */
-export function openRaftGroup(state: ReplicaState, log: GroupLog, random: Random, limits: ReplicasLimits): RaftGroup {
+export function openRaftGroup(
+  state: ReplicaState,
+  log: GroupLog,
+  { random, clock, limits }: { readonly random: Random; readonly clock: Clock; readonly limits: ReplicasLimits },
+): RaftGroup {
   const { descriptor, replicaId } = state
   if (log.recoveredFlushedIndex > state.appliedIndex) {
     throw new CordilleraError('CORRUPT', {
@@ -46,6 +50,7 @@ export function openRaftGroup(state: ReplicaState, log: GroupLog, random: Random
     appendBytesMax: limits.appendBytesMax,
     committedBytesMax: limits.committedBytesMax,
     uncommittedBytesMax: limits.uncommittedBytesMax,
+    ...(limits.lease && { lease: { now: () => clock.now(), ...limits.lease } }),
   })
 }
 

@@ -54,6 +54,12 @@ export interface ReplicasLimits {
   /** What a range's log keeps for replicas that lag, at most; then they are sent a snapshot. */
   readonly laggardEntriesMax: number
   readonly laggardBytesMax: number
+  /**
+   * Reads without a round of messages while a lease lasts; undefined: off. It assumes what `LeaseOptions` of raft-core says: that
+   * no two machines' monotonic clocks differ in speed by more than `clockDriftMax`, and that they go on while a process is
+   * stopped. Not for machines that can be suspended. At most about an election timeout.
+   */
+  readonly lease: { readonly durationMs: number; readonly clockDriftMax: number } | undefined
 }
 
 export const defaultReplicasLimits: ReplicasLimits = {
@@ -73,6 +79,7 @@ export const defaultReplicasLimits: ReplicasLimits = {
   stateFlushMs: 30_000,
   laggardEntriesMax: 10_000,
   laggardBytesMax: 16 << 20,
+  lease: undefined,
 }
 
 export interface ReplicasCounts {

@@ -478,7 +478,7 @@ export class Replicas implements ReplicaHost {
       this.#silence(state, group === undefined ? 'log-missing' : 'log-damaged')
       return
     }
-    const core = openRaftGroup(state, group, random, limits)
+    const core = openRaftGroup(state, group, { random, clock, limits })
     const replica = new Replica({ core, log: group, state, store, clock, host: this, limits, observer })
     this.#byRange.set(descriptor.rangeId, replica)
     observer?.onOpened(replica)

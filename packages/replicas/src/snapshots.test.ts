@@ -256,6 +256,32 @@ describe('a replica on another node', () => {
   })
 })
 
+describe('a leader with a lease', () => {
+  it('serves reads without a message, and with messages once it does not hear the others any more', async () => {
+    const lease = { durationMs: 900, clockDriftMax: 0.1 }
+    const stores = await Stores.open(3, 2, { ...limits, lease })
+    await stores.untilLed()
+    const range = stores.descriptors[1]!
+    await write(stores, range, 1)
+    const leader = stores.leaderOf(range.rangeId)!
+    const { core } = replicaAt(leader, range)
+    await stores.until(() => core.hasLease, 'a lease')
+    const read = (): unknown[] => {
+      const replies: unknown[] = []
+      leader.replicas.execute(readOf(range, keyIn(range, 'k0')), (reply) => replies.push(reply))
+      return replies
+    }
+    stores.loses = () => true
+    const first = read()
+    await stores.until(() => first.length > 0, 'an answer')
+    expect(first).toMatchObject([{ kind: 'values', values: [{ value: Buffer.from('k 0') }] }])
+    await stores.until(() => !core.hasLease, 'the end of the lease')
+    const second = read()
+    await stores.until(() => second.length > 0, 'a refusal')
+    expect(second).toMatchObject([{ kind: 'refused', reason: 'not-leader' }])
+  })
+})
+
 describe('a follower', () => {
   it('serves reads that say that it may, once it has applied what the leader says', async () => {
     const { stores, range, leader } = await open()
