@@ -1,8 +1,8 @@
 import { type ChangeStep, changeConfiguration, isJoint, leaveJoint } from '@cordillera/raft-core'
 import type { Descriptor, ReplicaChange } from '@cordillera/ranges'
 import fc from 'fast-check'
-import { expect, it } from 'vitest'
-import { changeDescriptor, configurationOf, leaveDescriptor, stepsOf } from './membership.js'
+import { describe, expect, it } from 'vitest'
+import { changeDescriptor, configurationOf, isSurelyRemoved, leaveDescriptor, stepsOf } from './membership.js'
 
 const first: Descriptor = {
   rangeId: 7,
@@ -61,4 +61,33 @@ it('a descriptor changes as its configuration does, each place where it was, eac
     { numRuns: 1_000, seed: 3 },
   )
   expect(joint).toBeGreaterThan(100)
+})
+
+describe('a replica is surely removed', () => {
+  const before = first
+  const joint = changeDescriptor(changeDescriptor(before, [{ kind: 'add-learner', replicaId: 4, nodeId: 4 }]), [
+    { kind: 'promote', replicaId: 4, nodeId: 4 },
+    { kind: 'remove', replicaId: 3, nodeId: 3 },
+  ])
+  const after = leaveDescriptor(joint)
+  const say = (descriptor: Descriptor, ...replicaIds: number[]) =>
+    replicaIds.map((replicaId) => ({ replicaId, descriptor }))
+
+  it('when a quorum of those who remain knows it', () => {
+    expect(isSurelyRemoved(3, [...say(before, 3), ...say(after, 1, 4)])).toBe(true)
+    expect(isSurelyRemoved(3, [...say(after, 3), ...say(after, 1, 2)])).toBe(true)
+  })
+
+  it('and neither on its own word or a single one’s, nor while it may be needed, nor when nobody tells', () => {
+    expect(isSurelyRemoved(3, say(after, 3))).toBe(false)
+    expect(isSurelyRemoved(3, [...say(after, 3), ...say(after, 1), ...say(joint, 2, 4)])).toBe(false)
+    expect(isSurelyRemoved(3, [...say(joint, 3), ...say(joint, 1, 2, 4)])).toBe(false)
+    expect(isSurelyRemoved(1, [...say(before, 1), ...say(after, 1, 2, 4)])).toBe(false)
+    expect(isSurelyRemoved(3, [])).toBe(false)
+  })
+
+  it('and not by those who have not heard of it yet', () => {
+    const [own] = say(after, 4)
+    expect(isSurelyRemoved(4, [own!, ...say(before, 1, 2, 3)])).toBe(false)
+  })
 })

@@ -52,6 +52,12 @@ describe('opening a group', () => {
     expect(open(stateAt(9, 2), log)).toMatchObject({ term: 2, appliedIndex: 9, lastIndex: 9 })
   })
 
+  it('begins the log again where the state is a snapshot of another branch', () => {
+    const log = logWith([9, 2])
+    expect(open(stateAt(9, 1), log)).toMatchObject({ term: 2, appliedIndex: 9, lastIndex: 9 })
+    expect(log.termAt(9)).toBe(1)
+  })
+
   it('refuses a state that is older than what was flushed', () => {
     expect(() => open(stateAt(3, 2), logWith([9, 2], 4))).toThrow(expect.objectContaining({ code: 'CORRUPT' }))
   })
