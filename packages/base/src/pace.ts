@@ -1,12 +1,12 @@
 import type { Clock } from './clock.js'
 
 /** Of what it takes, background work rests so many times as long … */
-const REST_FACTOR = 3
+const REST_FACTOR = 7
 /** … and no longer than this. */
-const REST_MS_MAX = 150
+const REST_MS_MAX = 400
 
 /**
- * Runs a step of background work, and then rests for three times as long as it took: so it takes a quarter of a resource at
+ * Runs a step of background work, and then rests for seven times as long as it took: so it takes an eighth of a resource at
  * most, whose speed nobody has to know, and less when others use it and each step takes longer.
  */
 export async function paced<T>(clock: Clock, step: () => Promise<T>): Promise<T> {

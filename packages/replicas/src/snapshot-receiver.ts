@@ -10,7 +10,7 @@ import { mayCreate, type SnapshotsHost } from './snapshots-host.js'
  *
  * So many are taken at a time; other offers wait for their turn. A chunk is on the disk before another is asked for, so a
  * stream has {@link CREDITS} chunks in memory and on the way at most, and heartbeats never wait behind more than that. The disk
- * is shared with the log, whose syncs everybody waits for: it is left alone for three quarters of the time. Once all
+ * is shared with the log, whose syncs everybody waits for: it is left alone for most of the time. Once all
  * of it is here and whole, it is installed: a replica that is here is asked whether it still wants it and applies nothing
  * meanwhile; a new one begins with it, its term on the disk before.
  *
