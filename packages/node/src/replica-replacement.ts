@@ -102,10 +102,22 @@ export class ReplicaReplacement {
     if (!replica.isUsable) return 'running'
     if (isHealthyHere(replica, goal)) return 'impossible'
     const step = decide(replica, goal)
-    if (step.kind === 'done' || step.kind === 'impossible') return step.kind
+    if (step.kind === 'done' || step.kind === 'impossible') {
+      // A deposed leader may know of less: who still leads has applied what was committed when it was asked.
+      if (!(await this.#isConfirmed(rangeId)) || decide(replica, goal).kind !== step.kind) return 'running'
+      return step.kind
+    }
     if (step.kind === 'add') await this.#add(replica, goal)
     if (step.kind === 'swap') this.#propose(replica, 'replica-swapped', step.changes)
     return 'running'
+  }
+
+  /** Whether the replica here led the range after this was called, and has applied what was committed then (thesis 6.4). */
+  #isConfirmed(rangeId: RangeId): Promise<boolean> {
+    return new Promise((resolve) => {
+      const request = { kind: 'index', rangeId, at: 0 } as const
+      this.#parts.replicas.execute(request, (reply) => resolve(reply.kind === 'indexed'))
+    })
   }
 
   async #add(replica: Replica, goal: ReplacementGoal): Promise<void> {

@@ -9,8 +9,8 @@ import type { Replica } from './replica.js'
  * A log is never compacted past the durably flushed index of this store. What every replica of the range is known to hold is
  * forgotten; beyond that entries are kept for laggards, up to {@link RetentionLimits} a range, and what still lags then is
  * sent a snapshot. Everyone keeps to the limits on its own: it only matters that a peer can be told what its log lacks, by
- * entries or by a snapshot. While a snapshot is on its way, what follows it is kept for longer, so that its receiver does not
- * need another one at once. And whatever pins the oldest segment of a log that has outgrown its bound is forgotten as far as
+ * entries or by a snapshot. While a snapshot is on its way, all that follows it is kept, so that its receiver does not need
+ * another one, and so on, however fast is written. And whatever pins the oldest segment of a log that has outgrown its bound is forgotten as far as
  * it is flushed, laggards or not.
  *
  * The leader knows what every replica holds and says it to the others now and then, again until it is heard; it only ever
@@ -22,9 +22,6 @@ export interface RetentionLimits {
   readonly laggardEntriesMax: number
   readonly laggardBytesMax: number
 }
-
-/** So many times the limits are kept behind a snapshot that is on its way. */
-const PINNED_FACTOR = 4
 
 export class LogRetention {
   readonly #parts: LogRetentionParts
@@ -150,10 +147,7 @@ export class LogRetention {
     // Everyone has these entries, so only a few are kept: a replica that restarts reads them from its own log.
     const replicated = this.#replicated.get(replica.descriptor.rangeId) ?? 0
     const index = Math.max(replicated, replica.log.keepingIndex(laggardEntriesMax, laggardBytesMax))
-    const pinned = this.#parts.pinnedIndex(replica)
-    if (pinned === undefined || pinned >= index) return index
-    const limit = replica.log.keepingIndex(PINNED_FACTOR * laggardEntriesMax, PINNED_FACTOR * laggardBytesMax)
-    return Math.max(pinned, limit)
+    return Math.min(index, this.#parts.pinnedIndex(replica) ?? index)
   }
 }
 
