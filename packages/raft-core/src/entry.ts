@@ -19,14 +19,15 @@ export const ENTRY_HEADER_BYTES = 18
 
 /**
  * What an entry is. `empty`, without a payload: by which a new leader commits its predecessors' (thesis 3.6.2). `change`:
- * changes the configuration, the payload is the host's. `leave`, without a payload: ends a joint configuration.
+ * changes the configuration, the payload is the host's. `leave`, without a payload: ends a joint configuration. `command` and
+ * `admin` are the host's; what tells them apart is its affair.
  */
-export const EntryType = { command: 0, empty: 1, change: 2, leave: 3 } as const
+export const EntryType = { command: 0, empty: 1, change: 2, leave: 3, admin: 4 } as const
 export type EntryType = (typeof EntryType)[keyof typeof EntryType]
 
 /** Whether applying the entry may change the configuration. */
 export function isChange(type: EntryType): boolean {
-  return type >= EntryType.change
+  return type === EntryType.change || type === EntryType.leave
 }
 
 export interface Entry {
@@ -66,7 +67,7 @@ export function decodeEntry(bytes: Uint8Array, offset = 0): Entry {
     throw new CordilleraError('CORRUPT', { detail: 'an entry is cut off' })
   const end = offset + ENTRY_HEADER_BYTES + buffer.readUInt32LE(offset)
   const type = buffer[offset + 4]!
-  if (end > buffer.length || type > EntryType.leave || buffer[offset + 5] !== 0) {
+  if (end > buffer.length || type > EntryType.admin || buffer[offset + 5] !== 0) {
     throw new CordilleraError('CORRUPT', { detail: 'bytes are not an entry' })
   }
   return {

@@ -116,10 +116,16 @@ export class RaftGroup {
    * and must not change any more, unless the proposal is refused. Proposed is not committed: the entry at that index has
    * taken effect if its term is the one returned when the index is applied, and never will if it is another.
    */
-  propose(bytes: Uint8Array): ProposeResult {
+  propose(bytes: Uint8Array, type: 'command' | 'admin' = 'command'): ProposeResult {
     const { role, leader } = this.#state
     if (role.kind !== 'leader') return { kind: 'refused', reason: 'not-leader', leader }
-    return this.#append(role, EntryType.command, bytes)
+    return this.#append(role, EntryType[type], bytes)
+  }
+
+  /** A leader tells its followers now what is committed, and not only with what comes next. */
+  announceCommit(): void {
+    const { role } = this.#state
+    if (role.kind === 'leader') role.heartbeatDue = true
   }
 
   /**

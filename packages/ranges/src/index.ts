@@ -1,3 +1,4 @@
+export * from './admin-command.js'
 export * from './apply-entry.js'
 export * from './descriptor.js'
 export * from './descriptor-codec.js'
@@ -14,6 +15,7 @@ export {
 } from './operation-memory.js'
 export * from './outcome.js'
 export * from './replica-change.js'
+export * from './split.js'
 export * from './stored-value.js'
 export { Write } from './write.js'
 export {

@@ -11,22 +11,24 @@ import {
 } from './records.js'
 
 const id = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })
+const state = {
+  replicaId: id,
+  appliedIndex: fc.nat(),
+  appliedTerm: fc.nat(),
+  memoryChecksum: fc.nat(2 ** 32 - 1),
+  descriptor: fc.record({
+    rangeId: id,
+    start: fc.constant('a'),
+    end: fc.constantFrom(null, 'b'),
+    epoch: fc.record({ version: fc.nat(), confVersion: fc.nat() }),
+    replicas: fc.constant([{ replicaId: 1, nodeId: 1, type: 'voter' as const }]),
+  }),
+}
+const clears = fc.record({ start: fc.constant('a'), end: fc.constantFrom(null, 'c') })
 const record: fc.Arbitrary<ReplicaRecord> = fc.oneof(
   fc.record({ kind: fc.constant('removed' as const), replicaId: id }),
-  fc.record({
-    kind: fc.constant('live' as const),
-    replicaId: id,
-    appliedIndex: fc.nat(),
-    appliedTerm: fc.nat(),
-    memoryChecksum: fc.nat(2 ** 32 - 1),
-    descriptor: fc.record({
-      rangeId: id,
-      start: fc.constant('a'),
-      end: fc.constantFrom(null, 'b'),
-      epoch: fc.record({ version: fc.nat(), confVersion: fc.nat() }),
-      replicas: fc.constant([{ replicaId: 1, nodeId: 1, type: 'voter' as const }]),
-    }),
-  }),
+  fc.record({ kind: fc.constant('live' as const), ...state }),
+  fc.record({ kind: fc.constant('installing' as const), ...state, clears }),
 )
 const storeRecord = fc.record({ count: fc.nat(), digest: fc.nat(), safePoint: fc.maxSafeNat() })
 const damage = fc.record({ at: fc.nat(), flip: fc.integer({ min: 1, max: 255 }) })

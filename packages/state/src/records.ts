@@ -9,36 +9,43 @@ import {
   type Term,
   type Version,
 } from '@cordillera/base'
-import { type Descriptor, readDescriptor, writeDescriptor } from '@cordillera/ranges'
+import { type Descriptor, PREFIXED_KEY_BYTES_MAX, readDescriptor, type Span, writeDescriptor } from '@cordillera/ranges'
 
 /**
  * The byte layouts of what the store must be able to trust, each ended by a CRC-32 of its own, because the engine can
  * lose and alter data silently.
  *
- * A replica's record: `u8 format=2, u8 kind, varint replicaId`, then for the kinds 1 (live) and 3 (installing) `varint
- * appliedIndex, varint appliedTerm, u32 memoryChecksum, descriptor`, for kind 2 (removed) nothing. The store's record: `u8 format=2, varint
+ * A replica's record: `u8 format=3, u8 kind, varint replicaId`, then for the kinds 1 (live) and 3 (installing) `varint
+ * appliedIndex, varint appliedTerm, u32 memoryChecksum, descriptor`, for kind 3 `key start, u8 bounded, [key end]` of what it
+ * clears, for kind 2 (removed) nothing. The store's record: `u8 format=3, varint
  * count, u32 digest, varint safePoint`: the number of replica records and the sum of their checksums, by which a missing
  * or outdated one is noticed.
  * Decoders throw `CORRUPT` for everything else.
  */
-const FORMAT = 2
+const FORMAT = 3
 const LIVE = 1
 const REMOVED = 2
 const INSTALLING = 3
 const KINDS = { live: LIVE, removed: REMOVED, installing: INSTALLING } as const
 const CHECKSUM_BYTES = 4
 
-export type ReplicaRecord = LiveRecord | RemovedRecord
+export type ReplicaRecord = LiveRecord | InstallingRecord | RemovedRecord
 
 export interface LiveRecord {
-  /** `installing`: a snapshot that is all there is taking the place of what is there, and these are its indexes. */
-  readonly kind: 'live' | 'installing'
+  readonly kind: 'live'
   readonly replicaId: ReplicaId
   readonly appliedIndex: LogIndex
   readonly appliedTerm: Term
   readonly descriptor: Descriptor
   /** Of the memory of operations, which lies under a key of its own; 0: there is none yet. */
   readonly memoryChecksum: number
+}
+
+/** A snapshot that is all there is taking the place of what is there, and these are its indexes. */
+export interface InstallingRecord extends Omit<LiveRecord, 'kind'> {
+  readonly kind: 'installing'
+  /** Its own span, and what the replica had before: nobody else's. */
+  readonly clears: Span
 }
 
 /** A tombstone: the id is never used again. */
@@ -62,6 +69,7 @@ export function encodeReplicaRecord(record: ReplicaRecord): Uint8Array {
     writer.varint(record.appliedIndex).varint(record.appliedTerm).u32(record.memoryChecksum)
     writeDescriptor(writer, record.descriptor)
   }
+  if (record.kind === 'installing') writeSpan(writer, record.clears)
   return seal(writer)
 }
 
@@ -77,16 +85,24 @@ export function decodeReplicaRecord(bytes: Uint8Array): ReplicaRecord {
   const appliedIndex = reader.varint()
   const appliedTerm = reader.varint()
   const memoryChecksum = reader.u32()
-  const descriptor = readDescriptor(reader)
+  const indexes = { replicaId, appliedIndex, appliedTerm, descriptor: readDescriptor(reader), memoryChecksum }
+  const record: ReplicaRecord =
+    kind === LIVE ? { kind: 'live', ...indexes } : { kind: 'installing', ...indexes, clears: readSpan(reader) }
   reader.end()
-  return {
-    kind: kind === LIVE ? 'live' : 'installing',
-    replicaId,
-    appliedIndex,
-    appliedTerm,
-    descriptor,
-    memoryChecksum,
-  }
+  return record
+}
+
+function writeSpan(writer: ByteWriter, { start, end }: Span): void {
+  writer.key(start)
+  if (end === null) writer.u8(0)
+  else writer.u8(1).key(end)
+}
+
+function readSpan(reader: ByteReader): Span {
+  const start = reader.key(PREFIXED_KEY_BYTES_MAX)
+  const bounded = reader.u8()
+  if (bounded > 1) throw malformed('replica record', 'a bound is neither there nor absent')
+  return { start, end: bounded === 0 ? null : reader.key(PREFIXED_KEY_BYTES_MAX) }
 }
 
 export function encodeStoreRecord({ count, digest, safePoint }: StoreRecord): Uint8Array {

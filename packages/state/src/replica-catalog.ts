@@ -6,6 +6,7 @@ import {
   decodeStoreRecord,
   encodeReplicaRecord,
   encodeStoreRecord,
+  type InstallingRecord,
   type LiveRecord,
   memoryChecksum,
   type ReplicaRecord,
@@ -59,7 +60,7 @@ export interface StagedRecords {
 export class ReplicaCatalog {
   readonly live = new Map<ReplicaId, LiveReplica>()
   /** As found at the opening: to be installed before anything else is done. */
-  readonly installing: LiveRecord[] = []
+  readonly installing: InstallingRecord[] = []
   /** Checksums of all durable records, tombstones among them. */
   readonly #checksums = new Map<ReplicaId, number>()
   #digest = 0
@@ -88,17 +89,24 @@ export class ReplicaCatalog {
 
   /** Lives here, did, or is being installed. */
   knows(replicaId: ReplicaId): boolean {
-    return this.#checksums.has(replicaId)
+    return this.live.has(replicaId) || this.#checksums.has(replicaId)
   }
 
   /** Throws unless the ids are new to this store, and all spans, theirs and those in use, are disjoint. */
-  assertCreatable(added: readonly LiveRecord[]): void {
+  assertCreatable(added: readonly Pick<LiveRecord, 'replicaId' | 'descriptor'>[]): void {
     const ids = new Set<ReplicaId>()
     for (const { replicaId } of added) {
-      assert(!this.#checksums.has(replicaId) && !ids.has(replicaId), 'a replica id is never used again')
+      assert(!this.knows(replicaId) && !ids.has(replicaId), 'a replica id is never used again')
       ids.add(replicaId)
     }
-    const spans: Span[] = [...this.live.values(), ...added].map(({ descriptor }) => descriptor)
+    this.assertDisjoint(added)
+  }
+
+  /** Throws unless all spans, these and those of all other replicas, are disjoint. */
+  assertDisjoint(changed: readonly Pick<LiveRecord, 'replicaId' | 'descriptor'>[]): void {
+    const ids = new Set(changed.map(({ replicaId }) => replicaId))
+    const others = [...this.live.values()].filter(({ replicaId }) => !ids.has(replicaId))
+    const spans: Span[] = [...others, ...changed].map(({ descriptor }) => descriptor)
     spans.sort((a, b) => (a.start < b.start ? -1 : 1))
     for (let i = 1; i < spans.length; i++) {
       assert(!spansOverlap(spans[i - 1]!, spans[i]!), 'replicas of one store never overlap')
@@ -155,6 +163,21 @@ export class ReplicaCatalog {
     if (record.kind === 'live') this.live.set(record.replicaId, liveReplica(record, readMemory(engine, record)))
   }
 }
+
+/**
+ * A replica that comes to be in memory: the right half of a range that is being cut. It remembers what the whole does, and is
+ * durable with the next flush, as the left half is.
+ */
+export function splitReplica(
+  record: Pick<LiveRecord, 'replicaId' | 'descriptor' | 'appliedIndex' | 'appliedTerm'>,
+  memory: OperationMemory,
+): LiveReplica {
+  const replica = liveReplica({ kind: 'live', ...record, memoryChecksum: 0 }, memory.copy())
+  return Object.assign(replica, { flushedIndex: 0, memoryWritten: NEVER })
+}
+
+/** No count of changes is this. */
+const NEVER = -1
 
 /** A replica as its record, which is durable, says. */
 export function liveReplica(record: LiveRecord, memory: OperationMemory): LiveReplica {

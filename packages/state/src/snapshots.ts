@@ -12,7 +12,7 @@ import {
   stagedSpan,
 } from './engine-keys.js'
 import { OutgoingSnapshot } from './outgoing-snapshot.js'
-import { decodeReplicaRecord, type LiveRecord, memoryChecksum } from './records.js'
+import { decodeReplicaRecord, type InstallingRecord, type LiveRecord, memoryChecksum } from './records.js'
 import { type LiveReplica, liveReplica, type ReplicaCatalog, type ReplicaState } from './replica-catalog.js'
 import { readRows, SnapshotDecoder, type SnapshotHead } from './snapshot-codec.js'
 import { StagedSnapshot } from './staged-snapshot.js'
@@ -122,16 +122,14 @@ export class Snapshots {
     const { descriptor, index: appliedIndex, term: appliedTerm } = head
     const checksum = memory.length === 0 ? 0 : memoryChecksum(memory)
     const record = { replicaId, descriptor, appliedIndex, appliedTerm, memoryChecksum: checksum }
-    const installing: LiveRecord = { kind: 'installing', ...record }
     const live = catalog.live.get(replicaId)
+    const clears = live === undefined ? descriptor : union(live.descriptor, descriptor)
+    const installing: InstallingRecord = { kind: 'installing', ...record, clears }
     if (live === undefined) catalog.assertCreatable([installing])
     else {
       assert(appliedIndex > live.appliedIndex && !live.sealed, 'the applied index never goes back')
-      const { start, end, rangeId } = live.descriptor
-      assert(
-        start === descriptor.start && end === descriptor.end && rangeId === descriptor.rangeId,
-        'a snapshot is of the replica’s span',
-      )
+      assert(live.descriptor.rangeId === descriptor.rangeId, 'a snapshot is of the replica’s range')
+      catalog.assertDisjoint([installing])
       live.sealed = true
     }
     await writers.enqueue(async () => {
@@ -150,13 +148,14 @@ export class Snapshots {
   }
 
   /** The record says `installing`. Can be done again from the start. */
-  async #finish(installing: LiveRecord, live: LiveReplica | undefined): Promise<ReplicaState> {
+  async #finish(installing: InstallingRecord, live: LiveReplica | undefined): Promise<ReplicaState> {
     const { catalog, writers, engine } = this.#options
-    const { replicaId, descriptor } = installing
-    await this.#deleteAll(dataSpan(descriptor))
-    await this.#deleteAll(historySpan(descriptor))
+    const { clears, ...indexes } = installing
+    const { replicaId } = indexes
+    await this.#deleteAll(dataSpan(clears))
+    await this.#deleteAll(historySpan(clears))
     const { head, bytes, hasHistory } = await this.#putRows(installing)
-    const record: LiveRecord = { ...installing, kind: 'live' }
+    const record: LiveRecord = { ...indexes, kind: 'live' }
     const memory = bytes.length === 0 ? new OperationMemory() : OperationMemory.decode(bytes)
     return writers.enqueue(async () => {
       const batch = engine.batch()
@@ -179,7 +178,7 @@ export class Snapshots {
   async #putRows({
     replicaId,
     descriptor,
-  }: LiveRecord): Promise<{ head: SnapshotHead; bytes: Uint8Array; hasHistory: boolean }> {
+  }: InstallingRecord): Promise<{ head: SnapshotHead; bytes: Uint8Array; hasHistory: boolean }> {
     const { writers, engine } = this.#options
     const decoder = new SnapshotDecoder()
     let hasHistory = false
@@ -233,4 +232,11 @@ export class Snapshots {
     if (count > 0) await writers.write(batch)
     return count === max ? end : undefined
   }
+}
+
+/** Both, of a range before and after it was cut or joined: they begin at the same key. */
+function union(before: Span, after: Span): Span {
+  assert(before.start === after.start, 'a range keeps its first key')
+  const isLonger = before.end === null || (after.end !== null && before.end > after.end)
+  return { start: before.start, end: isLonger ? before.end : after.end }
 }

@@ -14,13 +14,24 @@ import { ManualClock } from './testing/manual-clock.js'
  * Flushes take a random number of turns, in which writes, reads, scans, further flushes and crashes happen. Every read
  * and scan, of the newest versions or at a timestamp from the safe point on, equals the twin of its moment; after a crash
  * the replicas are where they all were at one moment, not before what was acknowledged, and the state is exactly what the
- * writes up to there amount to, the memory of operations included.
+ * writes up to there amount to, the memory of operations included. Ranges are cut in two now and then: halves come to be, and
+ * are lost in a crash, together.
  */
 type Row = { readonly version: number; readonly value: string }
 /** Every version of every key, oldest first; null is a deletion. */
 type Twin = Map<Key, { readonly version: number; readonly value: string | null }[]>
 type Writes = readonly (readonly [Key, string | null, number])[]
+/** What an entry does: writes, or a cut at a key, behind which the new replica goes on. */
+type Applied = Writes | { readonly key: Key; readonly right: number }
+interface Model {
+  readonly start: Key
+  end: Key | null
+  /** Where its log begins. */
+  readonly base: number
+  readonly log: Applied[]
+}
 type Step =
+  | { readonly kind: 'split'; readonly replica: number; readonly key: number }
   | { readonly kind: 'apply'; readonly replica: number; readonly writes: readonly (readonly [number, string | null])[] }
   | { readonly kind: 'flush' | 'crash' | 'kill' }
   | { readonly kind: 'turns'; readonly count: number }
@@ -56,10 +67,11 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 8,
     arbitrary: fc.record({
       kind: fc.constant('apply' as const),
-      replica: fc.integer({ min: 1, max: 3 }),
+      replica: fc.nat(),
       writes: fc.array(fc.tuple(fc.nat(7), fc.option(fc.string({ maxLength: 5 }))), { maxLength: 4 }),
     }),
   },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('split' as const), replica: fc.nat(), key: fc.nat(23) }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('flush' as const) }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('turns' as const), count: fc.integer({ min: 1, max: 8 }) }) },
   {
@@ -90,14 +102,15 @@ class History {
   #engine: MemoryEngine
   #store!: StateStore
   readonly #cacheBytesMax: number
-  /** Every write ever applied and not lost, by replica: position i is index i + 1. */
-  readonly #logs = new Map<number, Writes[]>([1, 2, 3].map((id) => [id, []]))
+  /** Everything ever applied and not lost, by replica. */
+  readonly #models = new Map<number, Model>()
+  #lastId = 3
   #twin: Twin = new Map()
   #version = 0
   /** The applied indexes of all replicas at every moment since the last crash. */
-  #moments = new Set(['0,0,0'])
+  #moments = new Set<string>()
   /** What the last flush said to be durable. */
-  #acknowledged = [0, 0, 0]
+  #acknowledged: ReadonlyMap<number, number> = new Map()
   #wrong: unknown
   #isCrashing = false
   /** Scans under way, with what they must return. */
@@ -106,6 +119,8 @@ class History {
   constructor(writeDelayMs: number, cacheBytesMax: number) {
     this.#engine = new MemoryEngine({ clock: this.clock, writeDelayMs })
     this.#cacheBytesMax = cacheBytesMax
+    for (const [i, { start, end }] of descriptors.entries()) this.#models.set(i + 1, { start, end, base: 0, log: [] })
+    this.#moments.add(textOf(new Map([1, 2, 3].map((id) => [id, 0]))))
   }
 
   async open(): Promise<void> {
@@ -128,7 +143,7 @@ class History {
     await this.#finishScans()
     await this.clock.until(this.#store.flush())
     await this.#collectAll()
-    expect(this.#indexes()).toEqual([1, 2, 3].map((id) => this.#store.replicas.get(id)!.flushedIndex))
+    for (const { appliedIndex, flushedIndex } of this.#store.replicas.values()) expect(flushedIndex).toBe(appliedIndex)
     await this.#crash('crash')
     expect(this.#wrong).toBeUndefined()
     expect(this.#engine.openSnapshots).toBe(0)
@@ -146,7 +161,8 @@ class History {
   }
 
   async #take(each: Step): Promise<void> {
-    if (each.kind === 'apply') this.#apply(each.replica, each.writes)
+    if (each.kind === 'apply') this.#apply(this.#idAt(each.replica), each.writes)
+    else if (each.kind === 'split') this.#split(this.#idAt(each.replica), KEYS[each.key]!)
     else if (each.kind === 'get') await this.#check(KEYS[each.key]!, this.#timestamp(each.back))
     else if (each.kind === 'safe-point') this.#store.advanceSafePoint(this.#timestamp(each.back))
     else if (each.kind === 'scan') this.#scan(each.scan)
@@ -155,18 +171,44 @@ class History {
     else await this.#crash(each.kind)
   }
 
+  #idAt(at: number): number {
+    const ids = [...this.#models.keys()]
+    return ids[at % ids.length]!
+  }
+
   #apply(id: number, pairs: readonly (readonly [number, string | null])[]): void {
-    const log = this.#logs.get(id)!
-    const named = pairs.map(([i, value]) => [KEYS[(id - 1) * 8 + i]!, value, ++this.#version] as const)
-    log.push(named)
+    const model = this.#models.get(id)!
+    const keys = KEYS.filter((key) => key >= model.start && (model.end === null || key < model.end))
+    const named: Writes =
+      keys.length === 0 ? [] : pairs.map(([i, value]) => [keys[i % keys.length]!, value, ++this.#version] as const)
+    model.log.push(named)
     const writes = named.map(([key, value, version]) =>
       Write.of(key, version, value === null ? undefined : Buffer.from(value)),
     )
     const replica = this.#store.replicas.get(id)!
-    replica.memory.advanceAge(log.length)
-    this.#store.apply(replica, log.length, 1, writes)
+    replica.memory.advanceAge(this.#version)
+    this.#store.apply(replica, lastIndex(model), 1, writes)
     play(this.#twin, named)
-    this.#moments.add(`${this.#indexes()}`)
+    this.#moments.add(textOf(this.#indexes()))
+  }
+
+  #split(id: number, key: Key): void {
+    const model = this.#models.get(id)!
+    if (key <= model.start || (model.end !== null && key >= model.end)) return
+    const right = ++this.#lastId
+    const replica = this.#store.replicas.get(id)!
+    const { descriptor } = replica
+    const epoch = { version: descriptor.epoch.version + 1, confVersion: 1 }
+    model.log.push({ key, right })
+    this.#models.set(right, { start: key, end: model.end, base: 1, log: [] })
+    const left = { ...descriptor, end: key, epoch }
+    const half = { ...descriptor, rangeId: right, start: key, epoch }
+    const created = { replicaId: right, descriptor: half, applied: { index: 1, term: 1 } }
+    const state = this.#store.applySplit(replica, lastIndex(model), 1, left, created)
+    model.end = key
+    expect(state.memory.encode()).toEqual(replica.memory.encode())
+    expect(this.#store.mayCreate(right)).toBe(false)
+    this.#moments.add(textOf(this.#indexes()))
   }
 
   /** A timestamp that may be read at. */
@@ -179,9 +221,11 @@ class History {
     const before = this.#indexes()
     const onFlushed = (flushed: ReadonlyMap<number, number>): void => {
       if (store !== this.#store) return
-      this.#acknowledged = [1, 2, 3].map((id) => flushed.get(id)!)
-      if (before.some((index, i) => index > this.#acknowledged[i]!)) this.#wrong ??= 'a flush missed what was applied'
-      if (!this.#moments.has(`${this.#acknowledged}`)) this.#wrong ??= 'a flush was not one cut'
+      this.#acknowledged = flushed
+      for (const [id, index] of before) if (index > flushed.get(id)!) this.#wrong ??= 'a flush missed what was applied'
+      // A half that came to be behind the cut has not been flushed at all.
+      const cut = new Map([...flushed].filter(([id, index]) => id <= descriptors.length || index > 0))
+      if (!this.#moments.has(textOf(cut))) this.#wrong ??= 'a flush was not one cut'
     }
     store.flush().then(onFlushed, (error) => {
       // Of a store whose engine has crashed under it nothing is expected.
@@ -201,17 +245,23 @@ class History {
     await this.open()
     this.#isCrashing = false
     const recovered = this.#indexes()
-    expect(this.#moments).toContain(`${recovered}`)
+    expect(this.#moments).toContain(textOf(recovered))
+    for (const [id, index] of this.#acknowledged) if (index > 0) expect(recovered.get(id)).toBeGreaterThanOrEqual(index)
+    for (const id of this.#models.keys()) if (!recovered.has(id)) this.#models.delete(id)
     this.#twin = new Map()
-    for (const [i, index] of recovered.entries()) {
-      expect(index).toBeGreaterThanOrEqual(this.#acknowledged[i]!)
-      expect(this.#store.replicas.get(i + 1)!.flushedIndex).toBe(index)
-      const log = this.#logs.get(i + 1)!
-      log.length = index
-      for (const writes of log) play(this.#twin, writes)
-      expect(this.#store.replicas.get(i + 1)!.memory.ageMs).toBe(index)
+    const entries: Writes[] = []
+    for (const [id, model] of this.#models) {
+      const { start, descriptor, flushedIndex, appliedIndex } = { ...model, ...this.#store.replicas.get(id)! }
+      expect(flushedIndex).toBe(appliedIndex)
+      model.log.length = appliedIndex - model.base
+      model.end = descriptor.end
+      expect(descriptor.start).toBe(start)
+      for (const one of model.log) if ('right' in one) expect(recovered.has(one.right)).toBe(true)
+      entries.push(...model.log.filter((one): one is Writes => !('right' in one)))
     }
-    this.#moments = new Set([`${recovered}`])
+    entries.sort(([a], [b]) => (a?.[2] ?? 0) - (b?.[2] ?? 0))
+    for (const writes of entries) play(this.#twin, writes)
+    this.#moments = new Set([textOf(recovered)])
     this.#acknowledged = recovered
     for (const key of KEYS) await this.#check(key, this.#timestamp(20))
     for (const back of [null, 0, 20]) {
@@ -220,8 +270,8 @@ class History {
     await this.#finishScans()
   }
 
-  #indexes(): number[] {
-    return [1, 2, 3].map((id) => this.#store.replicas.get(id)!.appliedIndex)
+  #indexes(): Map<number, number> {
+    return new Map(Array.from(this.#store.replicas, ([id, { appliedIndex }]) => [id, appliedIndex]))
   }
 
   async #check(key: Key, at: number): Promise<void> {
@@ -247,6 +297,17 @@ class History {
       expect(readable(await this.clock.until(result))).toEqual(readable(expected))
     this.#scans = []
   }
+}
+
+function lastIndex({ base, log }: Model): number {
+  return base + log.length
+}
+
+function textOf(indexes: ReadonlyMap<number, number>): string {
+  return [...indexes]
+    .sort(([a], [b]) => a - b)
+    .map(([id, index]) => `${id}:${index}`)
+    .join(' ')
 }
 
 function play(twin: Twin, writes: Writes): void {

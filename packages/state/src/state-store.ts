@@ -19,17 +19,24 @@ import {
 } from '@cordillera/ranges'
 import { feedBatch, feedDeletes } from './batch-feed.js'
 import { dataKey, dataSpan, historySpan, memoryKey } from './engine-keys.js'
-import { findHistory, HistoryCollector, hasHistory } from './history.js'
+import { HeldHistory } from './held-history.js'
 import type { OutgoingSnapshot } from './outgoing-snapshot.js'
 import { Overlay } from './overlay.js'
 import { Page, type PageLimits, type ScanEntry } from './page.js'
 import type { LiveRecord } from './records.js'
-import { type LiveReplica, liveReplica, ReplicaCatalog, type ReplicaState, stageMemory } from './replica-catalog.js'
+import {
+  type LiveReplica,
+  liveReplica,
+  ReplicaCatalog,
+  type ReplicaState,
+  splitReplica,
+  stageMemory,
+} from './replica-catalog.js'
 import { openRows, type RowSource } from './rows.js'
 import { fillPage } from './scan.js'
 import { Snapshots } from './snapshots.js'
 import type { StagedSnapshot } from './staged-snapshot.js'
-import type { EngineBatch, StateEngine } from './state-engine.js'
+import type { StateEngine } from './state-engine.js'
 import { Writers } from './writers.js'
 
 /**
@@ -114,27 +121,17 @@ export class StateStore {
   #flushing = false
   readonly #scans = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
-  readonly #collector = new HistoryCollector()
-  /** Where the safe point was when a round of collection last ended: nothing is collected while it stands there. */
-  #collectedAt: Version = 0
-  /** False: the engine holds no history, which makes reads in the past cheap. */
-  #holdsHistory: boolean
+  readonly #history: HeldHistory
 
   /** Reads and verifies the records of all replicas. Throws `CORRUPT` when they cannot be trusted. */
   static async open(options: StateStoreOptions): Promise<StateStore> {
     const catalog = await ReplicaCatalog.load(options.engine)
-    const snapshot = options.engine.snapshot()
-    let store: StateStore
-    try {
-      store = new StateStore(options, catalog, await hasHistory(snapshot))
-    } finally {
-      await snapshot.close()
-    }
+    const store = new StateStore(options, catalog, await HeldHistory.open(options.engine))
     await store.#snapshots.recover()
     return store
   }
 
-  private constructor(options: StateStoreOptions, catalog: ReplicaCatalog, holdsHistory: boolean) {
+  private constructor(options: StateStoreOptions, catalog: ReplicaCatalog, history: HeldHistory) {
     this.#engine = options.engine
     this.#clock = options.clock
     this.#writers = new Writers(options.logger)
@@ -142,7 +139,7 @@ export class StateStore {
     this.#overlay = new Overlay(options.cacheBytesMax ?? 2 * this.#flushBytes)
     this.#onFlush = options.onFlush
     this.#catalog = catalog
-    this.#holdsHistory = holdsHistory
+    this.#history = history
     this.#snapshots = new Snapshots({
       clock: options.clock,
       engine: options.engine,
@@ -245,7 +242,7 @@ export class StateStore {
       const newest = stored === undefined ? undefined : decodeStoredValue(stored)
       if (newest !== undefined && newest.version <= at) return newest
     }
-    return this.#holdsHistory ? this.#track(this.#findHistory(key, at)) : undefined
+    return this.#history.isHeld ? this.#track(this.#history.find(key, at)) : undefined
   }
 
   /**
@@ -275,24 +272,37 @@ export class StateStore {
   ): void {
     this.#assertServing()
     const live = this.#ownReplica(replica)
-    assert(!live.sealed, 'a replica that is being removed applies nothing')
-    assert(index === live.appliedIndex + 1, 'entries are applied one behind the other')
-    assert(term >= live.appliedTerm, 'terms do not go back in a log')
+    assertNext(live, index, term)
     if (writes.length > 0) {
       for (const { key } of writes) assert(spanContains(live.descriptor, key), 'a replica writes within its span')
       this.#overlay.write(live.descriptor, writes, this.#catalog.safePoint)
     }
-    assert(
-      descriptor.start === live.descriptor.start && descriptor.end === live.descriptor.end,
-      'an entry leaves the span as it is',
+    const { start, end } = live.descriptor
+    assert(descriptor.start === start && descriptor.end === end, 'an entry leaves the span as it is')
+    this.#advance(live, index, term, descriptor)
+  }
+
+  /**
+   * Applies an entry that cuts the replica's range in two: it keeps the left half, and a new replica, as if its log began at
+   * `right.applied`, has the right one, with a copy of the memory. No data moves. Durable with the next flush, both or neither.
+   */
+  applySplit(replica: ReplicaState, index: LogIndex, term: Term, left: Descriptor, right: NewReplica): ReplicaState {
+    this.#assertServing()
+    const live = this.#ownReplica(replica)
+    const { start, end } = live.descriptor
+    const isWhole = left.start === start && left.end === right.descriptor.start && right.descriptor.end === end
+    assert(isWhole && left.rangeId === live.descriptor.rangeId, 'the halves of a range are the range')
+    const { replicaId, descriptor, applied } = right
+    assert(!this.#catalog.knows(replicaId), 'a replica id is never used again')
+    assertNext(live, index, term)
+    this.#advance(live, index, term, left)
+    const created = splitReplica(
+      { replicaId, descriptor, appliedIndex: applied.index, appliedTerm: applied.term },
+      live.memory,
     )
-    assert(descriptor.epoch.confVersion >= live.descriptor.epoch.confVersion, 'epochs do not go back')
-    live.descriptor = descriptor
-    live.appliedIndex = index
-    live.appliedTerm = term
-    if (live.advanced) return
-    live.advanced = true
-    this.#advanced.push(live)
+    this.#catalog.live.set(replicaId, created)
+    this.#noteAdvanced(created)
+    return created
   }
 
   /** One page of a span, as of the moment of the call: exactly what was applied before. */
@@ -309,15 +319,6 @@ export class StateStore {
     const onEnd = (): boolean => this.#scans.delete(read)
     read.then(onEnd, onEnd)
     return read
-  }
-
-  async #findHistory(key: Key, at: Version): Promise<VersionedValue | undefined> {
-    const snapshot = this.#engine.snapshot()
-    try {
-      return await findHistory(snapshot, key, at)
-    } finally {
-      await snapshot.close()
-    }
   }
 
   /** What the span's data takes on disk, as an estimate: what is not flushed yet does not show. 0 once closed. */
@@ -442,18 +443,14 @@ export class StateStore {
       replica.advanced = false
     }
     const { safePoint } = this.#catalog
-    await this.#collectHistory(batch, safePoint)
+    await this.#history.collect(batch, safePoint)
     const history = await feedBatch(batch, {
       values: frozen.values,
       clock: this.#clock,
       safePoint,
       flushed: (key) => this.#flushed(key),
     })
-    if (history > 0) {
-      // Visible with the write: from then on readers in the past must look for it.
-      this.#holdsHistory = true
-      this.#collector.onPut()
-    }
+    if (history > 0) this.#history.onPut()
     const staged = this.#catalog.stage(batch, records)
     await batch.write()
     this.#catalog.commit(staged)
@@ -474,18 +471,6 @@ export class StateStore {
     return stored === undefined ? undefined : decodeStoredValue(stored)
   }
 
-  async #collectHistory(batch: EngineBatch, safePoint: Version): Promise<void> {
-    if (!this.#holdsHistory || safePoint === this.#collectedAt) return
-    const snapshot = this.#engine.snapshot()
-    try {
-      const round = await this.#collector.collect(snapshot, batch, safePoint)
-      if (round === 'nothing-left') this.#holdsHistory = false
-      if (round !== 'to-be-continued') this.#collectedAt = safePoint
-    } finally {
-      await snapshot.close()
-    }
-  }
-
   /** Overlay and engine of the moment of the call: the first `await` is behind both. */
   async #scan(request: ScanRequest): Promise<ScanResult> {
     const { reverse } = request
@@ -495,7 +480,7 @@ export class StateStore {
     const snapshot = this.#engine.snapshot()
     let rows: RowSource | undefined
     try {
-      rows = openRows(snapshot, { ...request, hasHistory: this.#holdsHistory })
+      rows = openRows(snapshot, { ...request, hasHistory: this.#history.isHeld })
       await fillPage(page, overlaid, rows, request)
     } finally {
       await rows?.close()
@@ -504,11 +489,24 @@ export class StateStore {
     return { entries: page.entries, more: page.full }
   }
 
+  #advance(live: LiveReplica, index: LogIndex, term: Term, descriptor: Descriptor): void {
+    const { version, confVersion } = live.descriptor.epoch
+    assert(descriptor.epoch.version >= version && descriptor.epoch.confVersion >= confVersion, 'epochs do not go back')
+    live.descriptor = descriptor
+    live.appliedIndex = index
+    live.appliedTerm = term
+    this.#noteAdvanced(live)
+  }
+
+  #noteAdvanced(live: LiveReplica): void {
+    if (live.advanced) return
+    live.advanced = true
+    this.#advanced.push(live)
+  }
+
   #onInstalled(hasHistory: boolean): void {
     this.#overlay.dropClean()
-    if (!hasHistory) return
-    this.#holdsHistory = true
-    this.#collector.onPut()
+    if (hasHistory) this.#history.onPut()
   }
 
   #ownReplica(replica: ReplicaState): LiveReplica {
@@ -525,4 +523,10 @@ export class StateStore {
 
 function present({ version, value }: Write): VersionedValue | undefined {
   return value === undefined ? undefined : { version, value }
+}
+
+function assertNext(live: LiveReplica, index: LogIndex, term: Term): void {
+  assert(!live.sealed, 'a replica that is being removed applies nothing')
+  assert(index === live.appliedIndex + 1, 'entries are applied one behind the other')
+  assert(term >= live.appliedTerm, 'terms do not go back in a log')
 }
