@@ -171,7 +171,7 @@ export class CordilleraNode {
       timestamps: this.#timestamps,
       systemSeat: this.#oracle,
       ...(ports.observer?.replicas && { observer: ports.observer.replicas }),
-      onDescriptor: (descriptor) => this.router.learn([descriptor]),
+      onDescriptors: (descriptors) => this.router.learn(descriptors),
       onFatal: (error) => this.#fail(error),
     })
     this.router = new Router({

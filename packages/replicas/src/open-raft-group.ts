@@ -1,7 +1,8 @@
-import { assert, type Clock, CordilleraError, type Random } from '@cordillera/base'
+import { assert, type Clock, CordilleraError, type Random, type ReplicaId } from '@cordillera/base'
 import { type HardState, RaftGroup } from '@cordillera/raft-core'
 import type { GroupLog, RaftLog } from '@cordillera/raft-log'
 import type { ReplicaState, StateStore } from '@cordillera/state'
+import { SPLIT_BASE } from './entry-applier.js'
 import { configurationOf } from './membership.js'
 import type { ReplicasLimits } from './replicas-options.js'
 
@@ -59,15 +60,24 @@ export function isAlone({ descriptor, replicaId: own }: ReplicaState): boolean {
   return descriptor.replicas.every(({ type, replicaId }) => type === 'learner' || replicaId === own)
 }
 
+/** The group of a right half, whose log begins behind {@link SPLIT_BASE}. */
+export function beginSplitLog(log: RaftLog, replicaId: ReplicaId): void {
+  const { index, term } = SPLIT_BASE
+  const group = log.createGroup(replicaId)
+  group.append([], { term, vote: 0, commitIndex: 0 })
+  group.reset(index, term)
+}
+
 /**
- * Groups of the log without a replica in the state: one that was destroyed is forgotten; one that never was, because its
- * snapshot did not get so far, has promised nothing and stays for the next one. Any other had a state, which is lost.
+ * Groups of the log without a replica in the state. One that was destroyed is forgotten. Any other stays: one whose snapshot did
+ * not get so far has promised nothing; one that was the right half of a range may have, and goes on when the split, which
+ * is in the left half's log, applies again. One whose state is known to have been flushed is missing.
  */
 export function forgetOrphans(log: RaftLog, state: StateStore): void {
-  for (const [replicaId, { lastIndex, hardState, recoveredFlushedIndex }] of log.groups) {
+  for (const [replicaId, { recoveredFlushedIndex }] of log.groups) {
     if (state.replicas.has(replicaId)) continue
     if (!state.mayCreate(replicaId)) log.removeGroup(replicaId)
-    else if (lastIndex > 0 || hardState.vote !== 0 || recoveredFlushedIndex > 0) {
+    else if (recoveredFlushedIndex > 0) {
       throw new CordilleraError('CORRUPT', {
         detail: `the state database has lost replica ${replicaId}, which its log knows. Empty the directory`,
       })

@@ -1,40 +1,30 @@
 import {
-  assert,
   type Clock,
   CordilleraError,
   type Key,
   type LogIndex,
+  NO_BYTES,
   type NodeId,
   type ReplicaId,
   type Term,
   type Version,
 } from '@cordillera/base'
-import {
-  ENTRY_HEADER_BYTES,
-  type Entry,
-  EntryType,
-  entryPayload,
-  isChange,
-  type Message,
-  type RaftGroup,
-  type Ready,
-} from '@cordillera/raft-core'
+import { ENTRY_HEADER_BYTES, type Entry, type Message, type RaftGroup, type Ready } from '@cordillera/raft-core'
 import type { GroupLog } from '@cordillera/raft-log'
 import {
-  type ApplyView,
-  applyEntry,
-  type BlockResult,
   type Descriptor,
-  decodeReplicaChanges,
+  encodeAdminCommand,
   encodeReplicaChanges,
   type ReplicaChange,
+  type SplitCommand,
   WriteBlockBuilder,
 } from '@cordillera/ranges'
 import type { ReplicaState, StateStore } from '@cordillera/state'
 import type { RangeReply, RangeRequest, RefusedReply, TimestampsRequest, VersionedValue } from '@cordillera/wire'
+import { EntryApplier } from './entry-applier.js'
 import { LeaderWrites } from './leader-writes.js'
-import { changeDescriptor, configurationOf, leaveDescriptor, stepsOf } from './membership.js'
-import { type PendingBlock, Proposals, type ReplyTo } from './proposals.js'
+import { configurationOf, stepsOf } from './membership.js'
+import { Proposals, type ReplyTo } from './proposals.js'
 import { ReplicaReads } from './replica-reads.js'
 import { TimestampOrder } from './timestamp-order.js'
 import type { SystemLeadership, TimestampWaiter } from './timestamp-source.js'
@@ -50,6 +40,8 @@ import type { SystemLeadership, TimestampWaiter } from './timestamp-source.js'
  * be used is `TimestampOrder`'s to say.
  */
 
+/** So many right halves a refusal tells of. */
+const SPLIT_OFF_MAX = 8
 /** More than a range has replicas that come and go at a time. */
 const STRANGERS_MAX = 16
 
@@ -86,6 +78,8 @@ export interface ReplicaHost {
   sendSnapshot(replica: Replica, peer: ReplicaId): void
   /** Who is in the range has changed. */
   onDescriptorChanged(replica: Replica): void
+  /** The range was cut: `right` is the other half's replica on this store. Nothing of it runs yet. */
+  onSplit(replica: Replica, right: ReplicaState): void
   /** The replica wants timestamps for its writes. */
   askTimestamps(waiter: TimestampWaiter): void
   /** It leads, and has applied everything that was committed before its term. Once a term. */
@@ -117,12 +111,14 @@ export class Replica implements SystemLeadership {
   readonly #writes: LeaderWrites
   readonly #proposals = new Proposals()
   readonly #reads: ReplicaReads
-  readonly #applyView: ApplyView
+  readonly #applier: EntryApplier
   /** The term in which this replica was last said to lead with everything earlier applied. */
   #usableTerm: Term = 0
   #closed = false
   #loading = false
   #isRestoring = false
+  /** What was cut off from this range lately, the last first: who comes here for it is told where it is. */
+  #splitOff: readonly ReplicaState[] = []
   /** Where replicas are that have spoken to this one and are not in its descriptor (yet, or any more). */
   readonly #strangers = new Map<ReplicaId, NodeId>()
   /** Requests since the last tick: a busy group does not rest. */
@@ -152,15 +148,12 @@ export class Replica implements SystemLeadership {
     this.#limits = parts.limits
     this.#observer = parts.observer
     const { state, store } = parts
-    this.#applyView = {
-      get descriptor() {
-        return state.descriptor
-      },
-      get memory() {
-        return state.memory
-      },
-      versionOf: (key) => store.versionOf(key),
-    }
+    this.#applier = new EntryApplier({
+      ...{ state, store, order: this.#order, proposals: this.#proposals },
+      refused: (reason) => this.#refused(reason),
+      onReplicasChanged: () => this.#onReplicasChanged(),
+      onSplit: (right) => this.#onSplit(right),
+    })
     this.#writes = new LeaderWrites({
       core: parts.core,
       order: this.#order,
@@ -321,6 +314,22 @@ export class Replica implements SystemLeadership {
     return result
   }
 
+  /**
+   * Proposes to cut the range in two; `reply` is called once: `written` when it has taken effect, with `epoch-mismatch` when it
+   * surely has not, because the range is another one by now (see `splitDescriptor`); otherwise as for a write.
+   */
+  proposeSplit(command: SplitCommand, reply: ReplyTo): void {
+    const result = this.#closed
+      ? undefined
+      : this.core.propose(encodeAdminCommand(command, ENTRY_HEADER_BYTES), 'admin')
+    if (result?.kind !== 'proposed') {
+      reply(this.#refused(result?.reason === 'overloaded' ? 'overloaded' : 'not-leader'))
+      return
+    }
+    this.#proposals.add(result.index, result.term, [{ block: NO_BYTES, count: 0, reply }])
+    this.#host.markDirty(this)
+  }
+
   /** The snapshot for the peer arrived, or did not. */
   onSnapshotEnded(peer: ReplicaId): void {
     if (this.#closed) return
@@ -386,42 +395,21 @@ export class Replica implements SystemLeadership {
 
   #apply(committed: readonly Entry[]): void {
     if (committed.length === 0) return
-    for (const entry of committed) this.#applyOne(entry)
+    for (const entry of committed) this.#applier.apply(entry)
     this.core.onApplied(committed[committed.length - 1]!.index)
     this.counts.entriesApplied += committed.length
   }
 
-  #applyOne(entry: Entry): void {
-    if (entry.type === EntryType.command) {
-      // Only a proposer needs results: a leader, or one that was.
-      const wantResults = this.#proposals.size > 0
-      const applied = applyEntry(this.#applyView, entry.bytes, ENTRY_HEADER_BYTES, wantResults)
-      const { timestamp, commandCount, writes, results } = applied
-      this.#order.onApplied(timestamp, timestamp + commandCount - 1)
-      this.#store.apply(this.state, entry.index, entry.term, writes)
-      const waiting = this.#proposals.takeApplied(entry.index, entry.term)
-      if (waiting !== undefined) this.#answer(waiting, results)
-    } else if (isChange(entry.type)) {
-      this.#applyChange(entry)
-    } else {
-      this.#store.apply(this.state, entry.index, entry.term, [])
-      this.#proposals.takeApplied(entry.index, entry.term)
-    }
-  }
-
-  #applyChange(entry: Entry): void {
-    const { descriptor } = this
-    const next =
-      entry.type === EntryType.leave
-        ? leaveDescriptor(descriptor)
-        : changeDescriptor(descriptor, decodeReplicaChanges(entryPayload(entry)))
-    this.#store.apply(this.state, entry.index, entry.term, [], next)
-    this.#proposals.takeApplied(entry.index, entry.term)
-    if (next === descriptor) return
+  #onReplicasChanged(): void {
     this.#strangers.clear()
-    this.core.onConfiguration(configurationOf(next))
+    this.core.onConfiguration(configurationOf(this.descriptor))
     this.#observer?.onConfiguration(this)
     this.#host.onDescriptorChanged(this)
+  }
+
+  #onSplit(right: ReplicaState): void {
+    this.#splitOff = [right, ...this.#splitOff.slice(0, SPLIT_OFF_MAX - 1)]
+    this.#host.onSplit(this, right)
   }
 
   /** Their number is bounded by forgetting all of them. */
@@ -437,16 +425,6 @@ export class Replica implements SystemLeadership {
     if (committed[committed.length - 1]!.term !== core.term) return
     this.#usableTerm = core.term
     this.#host.onLeadershipUsable(this)
-  }
-
-  #answer(waiting: readonly PendingBlock[], results: readonly BlockResult[]): void {
-    assert(waiting.length === results.length, 'an entry has a result for every block')
-    for (let i = 0; i < waiting.length; i++) {
-      const result = results[i]!
-      const reply: RangeReply =
-        result.kind === 'applied' ? { kind: 'written', outcomes: result.outcomes } : this.#refused('epoch-mismatch')
-      waiting[i]!.reply(reply)
-    }
   }
 
   #load(load: { readonly from: LogIndex; readonly to: LogIndex; readonly bytesMax: number }): void {
@@ -489,8 +467,13 @@ export class Replica implements SystemLeadership {
       kind: 'refused',
       reason,
       leader: this.core.role === 'leader' ? this.nodeOf(this.replicaId) : this.nodeOf(this.core.leader),
-      // Who asks the wrong node may not know who is in the range by now.
-      descriptors: reason === 'epoch-mismatch' || reason === 'not-leader' ? [this.descriptor] : [],
+      descriptors: this.#descriptorsFor(reason),
     }
+  }
+
+  /** Who asks the wrong node may not know who is in the range by now, nor what of it is another one. */
+  #descriptorsFor(reason: RefusedReply['reason']): readonly Descriptor[] {
+    if (reason === 'not-leader') return [this.descriptor]
+    return reason === 'epoch-mismatch' ? [this.descriptor, ...this.#splitOff.map(({ descriptor }) => descriptor)] : []
   }
 }

@@ -27,8 +27,8 @@ export interface ReplicasOptions {
   readonly timestamps: TimestampSource
   readonly systemSeat: SystemSeat
   readonly observer?: ReplicaObserver
-  /** A range's replicas have changed, or a replica has come to be here. */
-  readonly onDescriptor: (descriptor: Descriptor) => void
+  /** A range's replicas have changed, a replica has come to be here, or a range was cut: then both halves. */
+  readonly onDescriptors: (descriptors: readonly Descriptor[]) => void
   /** Called once, when the store has stopped itself. */
   readonly onFatal: (error: unknown) => void
 }

@@ -13,9 +13,11 @@ import { checkWriteBlock, type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/r
 import type { ReplicaState } from '@cordillera/state'
 import type { RangeReply, RangeRequest, SnapshotMessage, TimestampsRequest } from '@cordillera/wire'
 import { drainLeaderships } from './drain-leaderships.js'
+import { EarlyVotes } from './early-votes.js'
 import { LogRetention } from './log-retention.js'
-import { forgetOrphans, isAlone, openRaftGroup } from './open-raft-group.js'
+import { beginSplitLog, forgetOrphans, isAlone, openRaftGroup } from './open-raft-group.js'
 import type { ReplyTo } from './proposals.js'
+import { ReadyLoop } from './ready-loop.js'
 import { Replica, type ReplicaHost } from './replica.js'
 import type { ReplicasCounts, ReplicasOptions } from './replicas-options.js'
 import { type RangeReport, reportRange } from './report.js'
@@ -27,10 +29,9 @@ import type { TimestampWaiter } from './timestamp-source.js'
 /**
  * All replicas of a store: one ready loop, one tick, one log batch and one state database for thousands of groups.
  *
- * A turn: every replica that has something to do is processed once; what they appended becomes durable with one
- * flush of the shared log; when that resolves, their promises (votes, acknowledgements) are sent, in the order in
- * which they were made. A failed flush, or any broken invariant, stops the store: nothing is processed afterwards and
- * `onFatal` is called once.
+ * They are processed in turns (`ReadyLoop`): one flush of the shared log serves all of a turn, and their promises (votes,
+ * acknowledgements) are sent behind it, in the order in which they were made. A failed flush, or any broken invariant, stops
+ * the store: nothing is processed afterwards and `onFatal` is called once.
  *
  * Groups without work rest (quiescence): they are not ticked. A follower rests only while the link to its leader's
  * node is up; whoever loses a link wakes every group that spans it.
@@ -61,11 +62,9 @@ export class Replicas implements ReplicaHost {
   readonly #host: SnapshotsHost
   readonly #sender: SnapshotSender
   readonly #receiver: SnapshotReceiver
-  #dirty: Replica[] = []
-  #turnScheduled = false
+  readonly #early = new EarlyVotes()
+  readonly #loop: ReadyLoop
   #tickTimer: Timer | undefined
-  /** Replicas and readies of the turn under way that wait for its flush, pairwise. */
-  #syncing: (Replica | Ready)[] = []
   #phase: 'running' | 'draining' | 'closed' = 'running'
   #lastRequestAt = Number.NEGATIVE_INFINITY
   readonly #silenced = new Map<RangeId, SilencedReplica>()
@@ -77,6 +76,8 @@ export class Replicas implements ReplicaHost {
    */
   constructor(options: ReplicasOptions) {
     this.#options = options
+    const { clock, log } = options
+    this.#loop = new ReadyLoop({ clock, log, counts: this.counts, onFatal: (error) => this.onFatal(error) })
     this.#host = this.#snapshotsHost()
     this.#sender = new SnapshotSender(this.#host)
     this.#receiver = new SnapshotReceiver(this.#host)
@@ -154,7 +155,7 @@ export class Replicas implements ReplicaHost {
     this.counts.raftMessagesReceived++
     const replica = this.#byRange.get(rangeId)
     if (replica === undefined || replica.replicaId !== message.to) {
-      if (message.kind === 'heartbeat' || message.kind === 'append-request') this.#askSnapshot(from, rangeId, message)
+      this.#onStranger(from, rangeId, message)
       return
     }
     // Who gives its leaderships away takes none: two nodes that drain would hand them back and forth.
@@ -225,18 +226,13 @@ export class Replicas implements ReplicaHost {
   }
 
   needSync(replica: Replica, ready: Ready): void {
-    this.#syncing.push(replica, ready)
+    this.#loop.needSync(replica, ready)
   }
 
   markDirty(replica: Replica): void {
     if (replica.isClosed) return
     if (!replica.core.quiescent) this.#awake.add(replica)
-    if (replica.dirty) return
-    replica.dirty = true
-    this.#dirty.push(replica)
-    if (this.#turnScheduled) return
-    this.#turnScheduled = true
-    this.#options.clock.defer(() => this.#turn())
+    this.#loop.add(replica)
   }
 
   onRoleChange(replica: Replica): void {
@@ -264,7 +260,29 @@ export class Replicas implements ReplicaHost {
     const replicas = descriptor.replicas.map((place) => `${place.replicaId}@${place.nodeId} ${place.type}`)
     const { rangeId, epoch } = descriptor
     this.#options.logger.info('replicas-changed', { rangeId, replicaId, confVersion: epoch.confVersion, replicas })
-    this.#options.onDescriptor(descriptor)
+    this.#options.onDescriptors([descriptor])
+  }
+
+  /**
+   * The right half's group begins, or goes on where its log was before a crash. Where the left half is led, the right one is
+   * campaigned for at once, and the others are told of the split at once, so that they can vote.
+   */
+  onSplit(left: Replica, right: ReplicaState): void {
+    const { log, logger, onDescriptors } = this.#options
+    const { descriptor, replicaId } = right
+    // What was lost of the log may have been this group's.
+    if (!log.groups.has(replicaId) && !log.hasUnattributedDamage) beginSplitLog(log, replicaId)
+    this.#openReplica(right)
+    this.#receiver.onCreated(replicaId)
+    onDescriptors([left.descriptor, descriptor])
+    logger.info('range-split', { rangeId: left.descriptor.rangeId, right: descriptor.rangeId, replicaId })
+    const early = this.#early.take(replicaId)
+    const replica = this.#byRange.get(descriptor.rangeId)
+    if (replica === undefined) return
+    if (left.core.role === 'leader') {
+      left.core.announceCommit()
+      this.campaign(replica)
+    } else if (early !== undefined) replica.step(early.message, early.from)
   }
 
   askTimestamps(waiter: TimestampWaiter): void {
@@ -346,45 +364,10 @@ export class Replicas implements ReplicaHost {
     this.#sender.close()
     this.#receiver.close()
     for (const replica of this.#byRange.values()) replica.close()
-    this.#dirty = []
+    this.#loop.close()
   }
 
-  // --- turns and ticks ---
-
-  #turn(): void {
-    this.#turnScheduled = false
-    if (this.#phase === 'closed') return
-    this.counts.turns++
-    const dirty = this.#dirty
-    this.#dirty = []
-    try {
-      for (const replica of dirty) {
-        replica.dirty = false
-        replica.process()
-      }
-      if (this.#syncing.length > 0) this.#flushTurn()
-    } catch (error) {
-      this.onFatal(error)
-    }
-  }
-
-  #flushTurn(): void {
-    const syncing = this.#syncing
-    this.#syncing = []
-    this.#options.log.flush().then(
-      () => this.#onFlushed(syncing),
-      (error) => this.onFatal(error),
-    )
-  }
-
-  #onFlushed(syncing: (Replica | Ready)[]): void {
-    if (this.#phase === 'closed') return
-    try {
-      for (let i = 0; i < syncing.length; i += 2) (syncing[i] as Replica).onSynced(syncing[i + 1] as Ready)
-    } catch (error) {
-      this.onFatal(error)
-    }
-  }
+  // --- ticks ---
 
   #scheduleTick(): void {
     this.#tickTimer = this.#options.clock.after(this.#options.limits.tickMs, () => {
@@ -485,9 +468,15 @@ export class Replicas implements ReplicaHost {
     this.markDirty(replica)
   }
 
-  /** A leader speaks to a replica that is not here: if it may be, it begins with a snapshot. */
-  #askSnapshot(from: NodeId, rangeId: RangeId, { to, from: leader, term }: Message): void {
-    if (!mayCreate(this.#host, rangeId, to) || this.#receiver.expects(to)) return
+  /**
+   * A message for a replica that is not here. If it may be, it comes to be when its range is cut out of another one here, or by
+   * a snapshot, which a leader is asked for, and which waits while a range here has any of its keys.
+   */
+  #onStranger(from: NodeId, rangeId: RangeId, message: Message): void {
+    const { to, from: leader, term, kind } = message
+    if (!mayCreate(this.#host, rangeId, to)) return
+    if (kind === 'vote-request') this.#early.add({ from, rangeId, message })
+    if ((kind !== 'heartbeat' && kind !== 'append-request') || this.#receiver.expects(to)) return
     this.#options.links.sendRaft(from, rangeId, { kind: 'snapshot-request', from: to, to: leader, term })
   }
 
@@ -501,6 +490,7 @@ export class Replicas implements ReplicaHost {
       onCreated: (created) => {
         if (this.#phase === 'closed') return
         this.#openReplica(created)
+        this.#early.take(created.replicaId)
         const replica = this.#byRange.get(created.descriptor.rangeId)
         if (replica !== undefined) this.onDescriptorChanged(replica)
       },

@@ -1,5 +1,5 @@
-import { assert, CordilleraError, type NodeId, paced, type RangeId, type ReplicaId } from '@cordillera/base'
-import { spansOverlap } from '@cordillera/ranges'
+import { CordilleraError, type NodeId, paced, type RangeId, type ReplicaId } from '@cordillera/base'
+import { type Span, spansOverlap } from '@cordillera/ranges'
 import type { SnapshotHead, StagedSnapshot } from '@cordillera/state'
 import type { SnapshotCancelled, SnapshotChunk, SnapshotOffer, SnapshotOutcome } from '@cordillera/wire'
 import type { Replica } from './replica.js'
@@ -23,6 +23,8 @@ interface Stream {
   readonly id: number
   readonly rangeId: RangeId
   readonly to: ReplicaId
+  /** What it will have, as far as its sender has said. */
+  span: Span
   /** Undefined while it waits for its turn. */
   staged: StagedSnapshot | undefined
   /** Chunks that it may still send, and those for which the sender could not be told yet. */
@@ -99,10 +101,20 @@ export class SnapshotReceiver {
     for (const stream of [...this.#streams]) this.#giveUp(stream)
   }
 
-  #onOffer(node: NodeId, { streamId: id, rangeId, to }: SnapshotOffer): void {
+  /** The replica has come to be in another way: what is offered to it and waits is not needed. */
+  onCreated(replicaId: ReplicaId): void {
+    const stream = this.#of(replicaId)
+    if (stream?.phase === 'waiting') this.#refuse(stream, 'unwanted')
+    else this.#beginNext()
+  }
+
+  #onOffer(node: NodeId, { streamId: id, rangeId, to, span }: SnapshotOffer): void {
     const earlier = this.#of(to)
-    // Offered again.
-    if (earlier?.node === node && earlier.id === id) return
+    if (earlier?.node === node && earlier.id === id) {
+      // Offered again.
+      earlier.span = span
+      return
+    }
     const isKnown = this.#host.replica(rangeId)?.replicaId === to
     if (earlier?.phase === 'installing' || !(isKnown || mayCreate(this.#host, rangeId, to))) {
       this.#answer(node, id, 'unwanted')
@@ -112,16 +124,7 @@ export class SnapshotReceiver {
     const heardAt = this.#host.clock.now()
     const work = Promise.resolve()
     this.#streams.add({
-      node,
-      id,
-      rangeId,
-      to,
-      staged: undefined,
-      credits: 0,
-      owed: 0,
-      work,
-      phase: 'waiting',
-      heardAt,
+      ...{ node, id, rangeId, to, span, staged: undefined, credits: 0, owed: 0, work, phase: 'waiting', heardAt },
     })
     this.#beginNext()
   }
@@ -131,7 +134,8 @@ export class SnapshotReceiver {
     for (const { phase } of this.#streams) if (phase !== 'waiting') free--
     for (const stream of this.#streams) {
       if (free <= 0) return
-      if (stream.phase !== 'waiting' || !this.#tryGrant(stream, CREDITS)) continue
+      if (stream.phase !== 'waiting' || this.#isOccupied(stream, stream.span)) continue
+      if (!this.#tryGrant(stream, CREDITS)) continue
       free--
       stream.phase = 'receiving'
       stream.staged = this.#host.state.stageSnapshot(stream.to)
@@ -167,24 +171,32 @@ export class SnapshotReceiver {
   }
 
   /** Whether it is for a replica that is behind it, or for one that may be here. */
-  #isWanted({ rangeId, to }: Stream, { descriptor, index }: SnapshotHead): boolean {
-    const { nodeId, state } = this.#host
+  #isWanted(stream: Stream, { descriptor, index }: SnapshotHead): boolean {
+    const { rangeId, to } = stream
+    const { nodeId } = this.#host
     if (descriptor.rangeId !== rangeId) return false
     const replica = this.#host.replica(rangeId)
+    if (this.#isOccupied(stream, descriptor)) return false
     if (replica !== undefined) return replica.replicaId === to && index > replica.core.commitIndex
     if (!mayCreate(this.#host, rangeId, to)) return false
-    if (!descriptor.replicas.some((place) => place.replicaId === to && place.nodeId === nodeId)) return false
+    return descriptor.replicas.some((place) => place.replicaId === to && place.nodeId === nodeId)
+  }
+
+  /**
+   * Whether another range here has any of the span: one that was cut elsewhere and not yet here, or one that has yet to go. The
+   * replica itself, and the damaged one that makes room for it, are no others.
+   */
+  #isOccupied({ rangeId, to }: Stream, span: Span): boolean {
     const former = this.#host.silencedState(rangeId)
-    for (const other of state.replicas.values()) {
-      if (other !== former && spansOverlap(other.descriptor, descriptor)) return false
+    for (const other of this.#host.state.replicas.values()) {
+      if (other.replicaId !== to && other !== former && spansOverlap(other.descriptor, span)) return true
     }
     // Those that are being installed are not among them yet.
     for (const { phase, staged } of this.#streams) {
-      if (phase === 'installing' && staged?.replicaId !== to && spansOverlap(staged!.head!.descriptor, descriptor)) {
-        return false
-      }
+      if (phase !== 'installing' || staged === undefined || staged.replicaId === to) continue
+      if (spansOverlap(staged.head!.descriptor, span)) return true
     }
-    return true
+    return false
   }
 
   async #install(stream: Stream, staged: StagedSnapshot): Promise<void> {
@@ -226,14 +238,12 @@ export class SnapshotReceiver {
     const { to: replicaId, rangeId } = stream
     const former = this.#host.silencedState(rangeId)
     if (former !== undefined) await this.#host.destroy(former)
-    // What was begun before, and is left of it, holds no promise: it has no state.
+    // One that was the right half of a range, before a crash, may have voted, and have entries that count: they are kept.
     const group = log.groups.get(replicaId) ?? log.createGroup(replicaId)
-    assert(group.lastIndex === 0 && group.hardState.vote === 0, 'a replica without a state has promised nothing')
-    const term = Math.max(group.hardState.term, head.term)
-    group.append([], { term, vote: 0, commitIndex: 0 })
+    const { hardState } = group
+    if (head.term > hardState.term) group.append([], { term: head.term, vote: 0, commitIndex: hardState.commitIndex })
     await log.flush()
     const installed = await state.installSnapshot(staged)
-    group.reset(head.index, head.term)
     this.#host.onCreated(installed)
     return true
   }

@@ -131,8 +131,9 @@ export class SnapshotSender {
     const { id: streamId, replica, peer: to, node } = stream
     stream.heardAt = this.#host.clock.now()
     const { descriptor, replicaId: from } = replica
-    const { rangeId } = descriptor
-    return node !== 0 && this.#host.links.sendSnapshot(node, { kind: 'snapshot-offer', streamId, rangeId, from, to })
+    const { rangeId, start, end } = descriptor
+    const offer = { kind: 'snapshot-offer', streamId, rangeId, from, to, span: { start, end } } as const
+    return node !== 0 && this.#host.links.sendSnapshot(node, offer)
   }
 
   async #pump(stream: Stream): Promise<void> {

@@ -148,7 +148,7 @@ describe('a follower that fell behind', () => {
     await untilEqual(stores, range, leader, laggard)
     const from = leader.nodeId
     const [a, b] = [replicaAt(leader, range).replicaId, replicaAt(laggard, range).replicaId]
-    const offer = { kind: 'snapshot-offer', streamId: 99, rangeId: range.rangeId, from: a, to: b } as const
+    const offer = { kind: 'snapshot-offer', streamId: 99, rangeId: range.rangeId, from: a, to: b, span: range } as const
     stores.snapshotMessages.length = 0
     laggard.replicas.onSnapshot(from, offer)
     // The leader knows nothing of this stream, and says so when it is asked for the first chunk.

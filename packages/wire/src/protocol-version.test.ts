@@ -24,6 +24,7 @@ const hashes: Readonly<Record<number, string>> = {
   3: '6e501db0549b007253e4c4b8b2e9df93',
   4: '16c57ea061ab020b7e56fd3e5025c2ce',
   5: 'b2e0de6deb8c829b703fb84c4b79643d',
+  6: 'd1b7fd61bc09488230e23edf140e2a57',
 }
 
 const to = { from: 1, to: 300, term: 70_000 }
@@ -96,7 +97,8 @@ const replies: RangeReply[] = [
 
 const stream = { streamId: 300 }
 const snapshotMessages: SnapshotMessage[] = [
-  { kind: 'snapshot-offer', ...stream, rangeId: 7, from: 8, to: 9 },
+  { kind: 'snapshot-offer', ...stream, rangeId: 7, from: 8, to: 9, span: { start: 'a', end: 'b' } },
+  { kind: 'snapshot-offer', ...stream, rangeId: 7, from: 8, to: 9, span: { start: '', end: null } },
   { kind: 'snapshot-chunk', ...stream, chunk: Buffer.from('chunk') },
   { kind: 'snapshot-cancelled', ...stream },
   { kind: 'snapshot-credit', ...stream, chunks: 4 },

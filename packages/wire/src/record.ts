@@ -12,7 +12,7 @@
  * Nodes speak to each other only when theirs are equal. Counts up with every change of a layout: a test pins it to a
  * hash of sample encodings.
  */
-export const PROTOCOL_VERSION = 5
+export const PROTOCOL_VERSION = 6
 
 /** The first bytes of every frame belong to the transport, which may keep a checksum of the rest there. */
 export const FRAME_ROOM_BYTES = 4

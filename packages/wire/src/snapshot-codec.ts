@@ -1,10 +1,12 @@
 import { assert, assertNever, type ByteReader, type ByteWriter } from '@cordillera/base'
-import { malformed, readId } from './raft-codec.js'
+import { PREFIXED_KEY_BYTES_MAX, type Span } from '@cordillera/ranges'
+import { malformed, readFlags, readId } from './raft-codec.js'
 import { RECORD_BYTES_MAX, RecordKind } from './record.js'
 import type { SnapshotMessage, SnapshotOutcome } from './snapshot-message.js'
 
 /**
- * The layouts of what snapshots travel by: `u8 kind, streamId`, then for an offer `rangeId, from, to`, for a chunk `bytes`,
+ * The layouts of what snapshots travel by: `u8 kind, streamId`, then for an offer `rangeId, from, to, key start, u8
+ * bounded, [key end]`, for a chunk `bytes`,
  * for a credit `chunks`, for an end `u8 outcome`. A decoded chunk is a view of the frame.
  */
 const OUTCOMES: readonly SnapshotOutcome[] = ['installed', 'unwanted', 'failed']
@@ -15,6 +17,7 @@ export function writeSnapshotMessage(out: ByteWriter, message: SnapshotMessage):
     case 'snapshot-offer':
       out.u8(RecordKind.snapshotOffer).varint(message.streamId)
       out.varint(message.rangeId).varint(message.from).varint(message.to)
+      writeSpan(out, message.span)
       break
     case 'snapshot-chunk':
       assert(message.chunk.length <= RECORD_BYTES_MAX, 'a chunk fits in a frame')
@@ -41,7 +44,7 @@ export function readSnapshotMessage(reader: ByteReader, kind: number): SnapshotM
     case RecordKind.snapshotOffer: {
       const rangeId = readId(reader)
       const from = readId(reader)
-      return { kind: 'snapshot-offer', streamId, rangeId, from, to: readId(reader) }
+      return { kind: 'snapshot-offer', streamId, rangeId, from, to: readId(reader), span: readSpan(reader) }
     }
     case RecordKind.snapshotChunk:
       return { kind: 'snapshot-chunk', streamId, chunk: reader.bytes(RECORD_BYTES_MAX) }
@@ -55,4 +58,16 @@ export function readSnapshotMessage(reader: ByteReader, kind: number): SnapshotM
       return { kind: 'snapshot-ended', streamId, outcome }
     }
   }
+}
+
+function writeSpan(out: ByteWriter, { start, end }: Span): void {
+  out.key(start)
+  if (end === null) out.u8(0)
+  else out.u8(1).key(end)
+}
+
+function readSpan(reader: ByteReader): Span {
+  const start = reader.key(PREFIXED_KEY_BYTES_MAX)
+  const bounded = readFlags(reader, 1)
+  return { start, end: bounded === 0 ? null : reader.key(PREFIXED_KEY_BYTES_MAX) }
 }

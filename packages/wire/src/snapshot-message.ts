@@ -1,4 +1,5 @@
 import type { RangeId, ReplicaId } from '@cordillera/base'
+import type { Span } from '@cordillera/ranges'
 
 /**
  * How a snapshot of a range travels from one node to another: a stream of chunks that the sender names, one way, and credits,
@@ -19,6 +20,8 @@ export interface SnapshotOffer extends OfStream {
   readonly rangeId: RangeId
   readonly from: ReplicaId
   readonly to: ReplicaId
+  /** What the range has as the offer leaves. */
+  readonly span: Span
 }
 
 /** What is in it is the state's affair. */

@@ -12,12 +12,16 @@ import { ManualOracle, RecordedSeat } from './manual-oracle.js'
 export interface Store {
   readonly nodeId: NodeId
   readonly disk: MemoryDisk
+  readonly engine: MemoryEngine
   readonly log: RaftLog
   readonly state: StateStore
   readonly replicas: Replicas
   readonly fatal: unknown[]
   readonly seat: RecordedSeat
 }
+
+/** What a process leaves behind. */
+type Durable = Pick<Store, 'disk' | 'engine'>
 
 export class Stores {
   readonly clock = new ManualClock()
@@ -109,20 +113,32 @@ export class Stores {
     return replies[0]!
   }
 
-  async #open(nodeId: NodeId, limits: Partial<ReplicasLimits>): Promise<void> {
+  /** The machine of the node loses power, and begins again from what its disks hold durably. */
+  async restart(nodeId: NodeId, limits: Partial<ReplicasLimits> = {}): Promise<void> {
+    const { replicas, disk, engine } = this.stores.get(nodeId)!
+    this.isolate(nodeId)
+    replicas.close()
+    disk.crash({ keep: 'none' })
+    await this.#open(nodeId, limits, { disk, engine: engine.crash() })
+    this.rejoin(nodeId)
+  }
+
+  async #open(nodeId: NodeId, limits: Partial<ReplicasLimits>, durable?: Durable): Promise<void> {
     const { clock } = this
-    const disk = new MemoryDisk({ clock, latencyMs: (operation) => (operation === 'sync' ? 1 : 0) })
+    const disk = durable?.disk ?? new MemoryDisk({ clock, latencyMs: (operation) => (operation === 'sync' ? 1 : 0) })
+    const engine = durable?.engine ?? new MemoryEngine({ clock })
     const opening = async (): Promise<void> => {
       const log = await RaftLog.open({ disk, clock, logger: silentLogger, segmentBytes: 1 << 20 })
-      const state = await StateStore.open({ engine: new MemoryEngine({ clock }), clock, logger: silentLogger })
-      await state.createReplicas(
-        this.descriptors.flatMap((descriptor) => {
-          const replicaId = descriptor.replicas[nodeId - 1]?.replicaId
-          if (replicaId === undefined) return []
-          log.createGroup(replicaId).append([], { term: 0, vote: 0, commitIndex: 0 })
-          return [{ descriptor, replicaId, applied: { index: 0, term: 0 } }]
-        }),
-      )
+      const state = await StateStore.open({ engine, clock, logger: silentLogger })
+      if (durable === undefined)
+        await state.createReplicas(
+          this.descriptors.flatMap((descriptor) => {
+            const replicaId = descriptor.replicas[nodeId - 1]?.replicaId
+            if (replicaId === undefined) return []
+            log.createGroup(replicaId).append([], { term: 0, vote: 0, commitIndex: 0 })
+            return [{ descriptor, replicaId, applied: { index: 0, term: 0 } }]
+          }),
+        )
       const fatal: unknown[] = []
       const seat = new RecordedSeat()
       const replicas = new Replicas({
@@ -141,10 +157,10 @@ export class Stores {
         limits: { ...defaultReplicasLimits, ...limits },
         timestamps: this.oracle.source(),
         systemSeat: seat,
-        onDescriptor: () => {},
+        onDescriptors: () => {},
         onFatal: (error) => fatal.push(error),
       })
-      this.stores.set(nodeId, { nodeId, disk, log, state, replicas, fatal, seat })
+      this.stores.set(nodeId, { nodeId, disk, engine, log, state, replicas, fatal, seat })
     }
     await clock.run(opening())
   }

@@ -109,8 +109,9 @@ export const requests: fc.Arbitrary<RangeRequest> = fc.oneof(
 )
 
 const ofStream = { streamId: id }
+const span = fc.record({ start: key, end: fc.option(key) })
 export const snapshotMessages: fc.Arbitrary<SnapshotMessage> = fc.oneof(
-  fc.record({ kind: fc.constant('snapshot-offer' as const), ...ofStream, rangeId: id, from: id, to: id }),
+  fc.record({ kind: fc.constant('snapshot-offer' as const), ...ofStream, rangeId: id, from: id, to: id, span }),
   fc.record({ kind: fc.constant('snapshot-chunk' as const), ...ofStream, chunk: value }),
   fc.record({ kind: fc.constant('snapshot-cancelled' as const), ...ofStream }),
   fc.record({ kind: fc.constant('snapshot-credit' as const), ...ofStream, chunks: number }),
