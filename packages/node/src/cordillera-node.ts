@@ -1,6 +1,7 @@
 import {
   CordilleraError,
   InvariantViolation,
+  type Key,
   type LogIndex,
   type NodeId,
   type RangeId,
@@ -31,7 +32,8 @@ import { LatencyWindow } from './latency-window.js'
 import { LeaderPlacement } from './leader-placement.js'
 import { LoadMeter } from './load-meter.js'
 import { type NodeMetrics, takeMetrics } from './metrics.js'
-import { RangeUpkeep } from './range-upkeep.js'
+import type { SplitGoal } from './range-splitting.js'
+import { RangeUpkeep, UPKEEP_METHODS, type UpkeepMethod } from './range-upkeep.js'
 import { Whereabouts } from './whereabouts.js'
 
 /**
@@ -191,6 +193,7 @@ export class CordilleraNode {
       logger,
       limits: defaultRouterLimits,
       onRouteLost: (rangeId) => this.#upkeep.onLost(rangeId),
+      onRouteMissing: (key) => this.#upkeep.onMissing(key),
     })
     this.#whereabouts = new Whereabouts({ config, identity, router: this.router, links, transport, clock, logger })
     this.#leaderPlacement = new LeaderPlacement({ nodeId, replicas: this.#replicas, links, clock, logger })
@@ -225,6 +228,21 @@ export class CordilleraNode {
    */
   replaceReplica(rangeId: RangeId, replicaId: ReplicaId, nodeId: NodeId, timeoutMs: number): Promise<void> {
     return this.#upkeep.replace(rangeId, replicaId, nodeId, timeoutMs)
+  }
+
+  /** An id for a range that is to be cut off; for one split alone. Rejects as `IdAllocator.allocate`. */
+  allocateRangeId(): Promise<RangeId> {
+    return this.#upkeep.allocateRangeId()
+  }
+
+  /** See `RangeSplitting.split`. */
+  splitRange(goal: SplitGoal, timeoutMs: number): Promise<void> {
+    return this.#upkeep.split(goal, timeoutMs)
+  }
+
+  /** A key that leaves about as much of the range on either side; undefined when there is none, or nobody could say. */
+  middleKey(rangeId: RangeId): Promise<Key | undefined> {
+    return this.#upkeep.middleKey(rangeId)
   }
 
   metrics(): NodeMetrics {
@@ -367,13 +385,11 @@ export class CordilleraNode {
       case 'replicated':
         this.#replicas.onReplicated(readReplicated(body))
         return null
-      case 'range':
-      case 'replace':
-        return this.#upkeep.onAsked(method, body)
       case 'draining':
         this.#leaderPlacement.onDraining(from)
         return null
       default:
+        if (isUpkeepMethod(method)) return this.#upkeep.onAsked(method, body)
         throw new CordilleraError('NOT_FOUND', { detail: `node ${from} asked for "${method}", which is unknown here` })
     }
   }
@@ -451,6 +467,10 @@ export class CordilleraNode {
     const leader = replica.nodeOf(replica.core.leader)
     return leader !== 0 && this.#links.isUp(leader)
   }
+}
+
+function isUpkeepMethod(method: string): method is UpkeepMethod {
+  return (UPKEEP_METHODS as readonly string[]).includes(method)
 }
 
 function outdated(by: NodeId, detail: string): CordilleraError {

@@ -1,5 +1,5 @@
-import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId } from '@cordillera/base'
-import { type Descriptor, decodeDescriptor, encodeDescriptor } from '@cordillera/ranges'
+import { type Clock, CordilleraError, type Key, type Logger, type NodeId, type RangeId } from '@cordillera/base'
+import { type Descriptor, decodeDescriptor, encodeDescriptor, spanContains } from '@cordillera/ranges'
 import { type KnownDescriptor, newestOf, type Replicas } from '@cordillera/replicas'
 import type { StateStore } from '@cordillera/state'
 import type { PeerLinks } from '@cordillera/wire'
@@ -8,7 +8,8 @@ import type { PeerLinks } from '@cordillera/wire'
  * Asks other nodes what a range is by now, and answers them: as a replica that takes part has it *durably*, so that what was
  * told stays true when the node that told it loses power.
  *
- * A gateway that does not find a range where it was asks everybody who is there; what it learns is a hint like any other.
+ * A gateway that does not find a range where it was, or knows of none that has a key, asks everybody who is there; what it learns
+ * is a hint like any other.
  */
 export interface RangeFinderParts {
   readonly nodeId: NodeId
@@ -25,10 +26,12 @@ export interface RangeFinderParts {
 const ASK_TIMEOUT_MS = 2_000
 /** How long a range that was looked for is not looked for again. */
 const PAUSE_MS = 500
+const MISSING_PAUSE_MS = 100
 
 export class RangeFinder {
   readonly #parts: RangeFinderParts
   readonly #lookedForAt = new Map<RangeId, number>()
+  #missedAt = Number.NEGATIVE_INFINITY
 
   constructor(parts: RangeFinderParts) {
     this.#parts = parts
@@ -43,6 +46,51 @@ export class RangeFinder {
     this.ask(rangeId, nodes()).catch((error) => {
       logger.error('range-not-looked-for', { rangeId, error: String(error) })
     })
+  }
+
+  /** Nobody here knows which range has the key: replicas of this node are looked through, then others are asked. */
+  onMissing(key: Key): void {
+    const { clock, nodes, logger, onFound } = this.#parts
+    const here = this.#holderOf(key)
+    if (here !== undefined) {
+      onFound(here)
+      return
+    }
+    const now = clock.now()
+    if (now - this.#missedAt < MISSING_PAUSE_MS) return
+    this.#missedAt = now
+    this.#askRoute(key, nodes()).catch((error) => logger.error('route-not-looked-for', { error: String(error) }))
+  }
+
+  /** The range, wherever it is; undefined: nobody who is there has it. */
+  async find(rangeId: RangeId): Promise<Descriptor | undefined> {
+    const { replicas, nodes } = this.#parts
+    return replicas.replica(rangeId)?.descriptor ?? newestOf(await this.ask(rangeId, nodes()))
+  }
+
+  /** Answers another node: the range here that has the key; null where none does. */
+  async onRouteAsked(key: unknown): Promise<unknown> {
+    const descriptor = typeof key === 'string' ? this.#holderOf(key) : undefined
+    return descriptor === undefined ? null : encodeDescriptor(descriptor)
+  }
+
+  #holderOf(key: Key): Descriptor | undefined {
+    for (const { descriptor } of this.#parts.replicas.replicas()) if (spanContains(descriptor, key)) return descriptor
+    return undefined
+  }
+
+  async #askRoute(key: Key, nodes: Iterable<NodeId>): Promise<void> {
+    const { links, nodeId: self, onFound } = this.#parts
+    const asked = [...nodes].map(async (nodeId) => {
+      if (nodeId === self || !links.isUp(nodeId)) return
+      try {
+        const answer = await links.ask(nodeId, 'route', key, ASK_TIMEOUT_MS)
+        if (answer instanceof Uint8Array) onFound(decodeDescriptor(answer))
+      } catch (error) {
+        if (!(error instanceof CordilleraError)) throw error
+      }
+    })
+    await Promise.all(asked)
   }
 
   /** Answers another node: the range as this node's replica has it durably; null where none takes part. */

@@ -1,17 +1,27 @@
-import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
+import {
+  type Clock,
+  CordilleraError,
+  type Key,
+  type Logger,
+  type NodeId,
+  type RangeId,
+  type ReplicaId,
+} from '@cordillera/base'
 import type { Replicas } from '@cordillera/replicas'
 import type { Router } from '@cordillera/router'
 import type { StateStore } from '@cordillera/state'
 import { IdAllocator } from '@cordillera/system'
 import type { PeerLinks } from '@cordillera/wire'
 import type { FoundedIdentity } from './founding.js'
+import { LeaderCalls } from './leader-calls.js'
 import { RangeFinder } from './range-finder.js'
+import { RangeSplitting, type SplitGoal } from './range-splitting.js'
 import { ReplicaReplacement } from './replica-replacement.js'
 import { ReplicaUpkeep } from './replica-upkeep.js'
 
 /**
  * What keeps ranges whole, on one node, put together: {@link RangeFinder} finds those that have moved, {@link ReplicaReplacement}
- * moves replicas, {@link ReplicaUpkeep} has damaged ones replaced and removed ones destroyed.
+ * moves replicas, {@link RangeSplitting} cuts ranges in two, {@link ReplicaUpkeep} has damaged ones replaced and removed ones destroyed.
  */
 export interface RangeUpkeepParts {
   readonly identity: FoundedIdentity
@@ -25,27 +35,41 @@ export interface RangeUpkeepParts {
   nodes(): Iterable<NodeId>
 }
 
+/** What nodes ask each other about ranges. */
+export const UPKEEP_METHODS = ['range', 'route', 'replace', 'split', 'middle'] as const
+export type UpkeepMethod = (typeof UPKEEP_METHODS)[number]
+
+const MIDDLE_MS = 10_000
 /** How long a node tries to replace a damaged replica before it looks again whether that is still wanted. */
 const REPLACE_MS = 30_000
 
 export class RangeUpkeep {
   readonly #parts: RangeUpkeepParts
   readonly #finder: RangeFinder
+  readonly #calls: LeaderCalls
+  readonly #rangeIds: IdAllocator
   readonly #replacement: ReplicaReplacement
+  readonly #splitting: RangeSplitting
   readonly #upkeep: ReplicaUpkeep
 
   constructor(parts: RangeUpkeepParts) {
     this.#parts = parts
     const { identity, router, clock } = parts
     const founded = identity.document.descriptors.flatMap(({ replicas }) => replicas.map(({ replicaId }) => replicaId))
-    const ids = new IdAllocator({ router: () => router, clock, name: 'replica', first: 1 + Math.max(...founded) })
-    const common = { ...parts, nodeId: identity.nodeId }
-    this.#finder = new RangeFinder({ ...common, onFound: (descriptor) => router.learn([descriptor]) })
-    this.#replacement = new ReplicaReplacement({
-      ...common,
-      allocateReplicaId: () => ids.allocate(),
-      nodesOf: (rangeId) => this.#nodesOf(rangeId),
+    const replicaIds = new IdAllocator({
+      router: () => router,
+      clock,
+      name: 'replica',
+      first: 1 + Math.max(...founded),
     })
+    const firstRange = 1 + Math.max(...identity.document.descriptors.map(({ rangeId }) => rangeId))
+    this.#rangeIds = new IdAllocator({ router: () => router, clock, name: 'range', first: firstRange })
+    const common = { ...parts, nodeId: identity.nodeId }
+    this.#calls = new LeaderCalls({ ...common, nodesOf: (rangeId) => this.#nodesOf(rangeId) })
+    this.#finder = new RangeFinder({ ...common, onFound: (descriptor) => router.learn([descriptor]) })
+    const asking = { ...common, calls: this.#calls, allocateReplicaIds: (count: number) => replicaIds.allocate(count) }
+    this.#replacement = new ReplicaReplacement(asking)
+    this.#splitting = new RangeSplitting({ ...asking, finder: this.#finder })
     this.#upkeep = new ReplicaUpkeep({
       ...common,
       finder: this.#finder,
@@ -59,7 +83,7 @@ export class RangeUpkeep {
   }
 
   close(): void {
-    this.#replacement.close()
+    this.#calls.close()
   }
 
   /** The range is not where this node believes. */
@@ -72,9 +96,48 @@ export class RangeUpkeep {
     return this.#replacement.replace(rangeId, { replicaId, nodeId }, timeoutMs)
   }
 
+  /** An id for a range that is to be; used for no other. */
+  allocateRangeId(): Promise<RangeId> {
+    return this.#rangeIds.allocate(1)
+  }
+
+  /** See `RangeSplitting.split`. */
+  split(goal: SplitGoal, timeoutMs: number): Promise<void> {
+    return this.#splitting.split(goal, timeoutMs)
+  }
+
+  /** Nobody here knows which range has the key. */
+  onMissing(key: Key): void {
+    this.#finder.onMissing(key)
+  }
+
   /** Another node asks. */
-  onAsked(method: 'range' | 'replace', body: unknown): Promise<unknown> {
-    return method === 'range' ? this.#finder.onAsked(body) : this.#replacement.onAsked(body)
+  onAsked(method: UpkeepMethod, body: unknown): Promise<unknown> {
+    switch (method) {
+      case 'range':
+        return this.#finder.onAsked(body)
+      case 'route':
+        return this.#finder.onRouteAsked(body)
+      case 'replace':
+        return this.#replacement.onAsked(body)
+      case 'split':
+        return this.#splitting.onAsked(body)
+      case 'middle':
+        return this.#splitting.onMiddleAsked(body)
+    }
+  }
+
+  /** A key that leaves about as much on either side, as the range's leader has it; undefined: nobody could say. */
+  async middleKey(rangeId: RangeId): Promise<Key | undefined> {
+    const { links, identity } = this.#parts
+    for (const nodeId of this.#nodesOf(rangeId)) {
+      const isHere = nodeId === identity.nodeId
+      if (!isHere && !links.isUp(nodeId)) continue
+      const asked = isHere ? this.#splitting.onMiddleAsked(rangeId) : links.ask(nodeId, 'middle', rangeId, MIDDLE_MS)
+      const key = await asked.catch(() => null)
+      if (typeof key === 'string') return key
+    }
+    return undefined
   }
 
   /** Who may lead the range: whom this node believes in first, then everyone who has it. */

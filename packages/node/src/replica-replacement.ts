@@ -1,7 +1,7 @@
-import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
+import { CordilleraError, type Logger, type RangeId, type ReplicaId } from '@cordillera/base'
 import { decideReplacement, type ReplacementGoal, type ReplacementStep } from '@cordillera/placement'
 import type { Replica, Replicas } from '@cordillera/replicas'
-import type { PeerLinks } from '@cordillera/wire'
+import type { LeaderCalls, Undecided } from './leader-calls.js'
 
 /**
  * Replaces a replica of a range by one on another node, or on the same, step by step (see `decideReplacement`).
@@ -11,23 +11,17 @@ import type { PeerLinks } from '@cordillera/wire'
  * someone else as well. That it stops half-way when nobody asks any more is the price; the range is none the worse.
  */
 export interface ReplicaReplacementParts {
-  readonly nodeId: NodeId
   readonly replicas: Replicas
-  readonly links: Pick<PeerLinks, 'ask' | 'isUp'>
-  readonly clock: Clock
+  readonly calls: LeaderCalls
   readonly logger: Logger
-  /** An id that no replica ever had. */
-  allocateReplicaId(): Promise<ReplicaId>
-  /** Where the range may be, the believed leader first. */
-  nodesOf(rangeId: RangeId): readonly NodeId[]
+  /** The first of so many ids in a row that no replica ever had. */
+  allocateReplicaIds(count: number): Promise<ReplicaId>
 }
 
-/** What the leader says: `running` also when nothing could be done at the moment. */
-type Progress = 'done' | 'running' | 'impossible' | 'not-leader'
-const ANSWERS: readonly unknown[] = ['done', 'running', 'impossible'] satisfies readonly Progress[]
+/** `impossible`: another voter of the range is there. */
+type Answer = 'done' | 'impossible'
+const ANSWERS: readonly Answer[] = ['done', 'impossible']
 
-const ASK_TIMEOUT_MS = 5_000
-const PAUSE_MS = 200
 /** A successor that lacks no more than this is swapped in. */
 const LAG_ENTRIES_MAX = 1_024
 
@@ -35,7 +29,6 @@ export class ReplicaReplacement {
   readonly #parts: ReplicaReplacementParts
   /** Ranges for which an id is being allocated. */
   readonly #adding = new Set<RangeId>()
-  #isClosed = false
 
   constructor(parts: ReplicaReplacementParts) {
     this.#parts = parts
@@ -46,35 +39,15 @@ export class ReplicaReplacement {
    * the node, and with `UNAVAILABLE` when it is not done after `timeoutMs`: it may go on all the same.
    */
   async replace(rangeId: RangeId, goal: ReplacementGoal, timeoutMs: number): Promise<void> {
-    const { clock } = this.#parts
-    const deadlineMs = clock.now() + timeoutMs
-    for (;;) {
-      for (const nodeId of this.#parts.nodesOf(rangeId)) {
-        const progress = await this.#askOne(nodeId, rangeId, goal)
-        if (progress === 'done') return
-        if (progress === 'impossible') {
-          throw new CordilleraError('CONFLICT', {
-            detail: `node ${goal.nodeId} has a voter of range ${rangeId} already`,
-          })
-        }
-        if (progress === 'running') break
-      }
-      if (this.#isClosed) throw new CordilleraError('CLOSED')
-      if (clock.now() >= deadlineMs) {
-        const detail = `replica ${goal.replicaId} of range ${rangeId} is not replaced yet`
-        throw new CordilleraError('UNAVAILABLE', { detail })
-      }
-      await new Promise<void>((resolve) => clock.after(PAUSE_MS, resolve))
-    }
-  }
-
-  /** Whoever waits is refused with `CLOSED` before long. */
-  close(): void {
-    this.#isClosed = true
+    const body = [rangeId, goal.replicaId, goal.nodeId]
+    const here = (): Promise<Answer | Undecided> => this.#step(rangeId, goal)
+    const answer = await this.#parts.calls.ask({ rangeId, method: 'replace', body, answers: ANSWERS, here }, timeoutMs)
+    if (answer === 'done') return
+    throw new CordilleraError('CONFLICT', { detail: `node ${goal.nodeId} has a voter of range ${rangeId} already` })
   }
 
   /** Moves one step further, if the range is led here. Throws `BAD_REQUEST`. */
-  async onAsked(body: unknown): Promise<Progress> {
+  async onAsked(body: unknown): Promise<Answer | Undecided> {
     if (!Array.isArray(body) || body.length !== 3 || !body.every((id) => Number.isSafeInteger(id) && id > 0)) {
       throw new CordilleraError('BAD_REQUEST', { detail: 'a replacement names a range, a replica and a node' })
     }
@@ -82,20 +55,7 @@ export class ReplicaReplacement {
     return this.#step(rangeId, { replicaId, nodeId })
   }
 
-  async #askOne(nodeId: NodeId, rangeId: RangeId, goal: ReplacementGoal): Promise<Progress> {
-    const { links, nodeId: self } = this.#parts
-    if (nodeId === self) return this.#step(rangeId, goal)
-    if (!links.isUp(nodeId)) return 'not-leader'
-    try {
-      const answer = await links.ask(nodeId, 'replace', [rangeId, goal.replicaId, goal.nodeId], ASK_TIMEOUT_MS)
-      return ANSWERS.includes(answer) ? (answer as Progress) : 'not-leader'
-    } catch (error) {
-      if (error instanceof CordilleraError) return 'not-leader'
-      throw error
-    }
-  }
-
-  async #step(rangeId: RangeId, goal: ReplacementGoal): Promise<Progress> {
+  async #step(rangeId: RangeId, goal: ReplacementGoal): Promise<Answer | Undecided> {
     const replica = this.#parts.replicas.replica(rangeId)
     // A leader knows its range only once it has applied what its predecessors left.
     if (replica?.core.role !== 'leader') return 'not-leader'
@@ -104,7 +64,7 @@ export class ReplicaReplacement {
     const step = decide(replica, goal)
     if (step.kind === 'done' || step.kind === 'impossible') {
       // A deposed leader may know of less: who still leads has applied what was committed when it was asked.
-      if (!(await this.#isConfirmed(rangeId)) || decide(replica, goal).kind !== step.kind) return 'running'
+      if (!(await this.#parts.replicas.confirm(rangeId)) || decide(replica, goal).kind !== step.kind) return 'running'
       return step.kind
     }
     if (step.kind === 'add') await this.#add(replica, goal)
@@ -112,20 +72,12 @@ export class ReplicaReplacement {
     return 'running'
   }
 
-  /** Whether the replica here led the range after this was called, and has applied what was committed then (thesis 6.4). */
-  #isConfirmed(rangeId: RangeId): Promise<boolean> {
-    return new Promise((resolve) => {
-      const request = { kind: 'index', rangeId, at: 0 } as const
-      this.#parts.replicas.execute(request, (reply) => resolve(reply.kind === 'indexed'))
-    })
-  }
-
   async #add(replica: Replica, goal: ReplacementGoal): Promise<void> {
     const { rangeId } = replica.descriptor
     if (this.#adding.has(rangeId)) return
     this.#adding.add(rangeId)
     try {
-      const replicaId = await this.#parts.allocateReplicaId()
+      const replicaId = await this.#parts.allocateReplicaIds(1)
       // Meanwhile another leader may have been asked, and have added one: that is applied here, or this is refused.
       if (decide(replica, goal).kind !== 'add') return
       this.#propose(replica, 'replica-added', [{ kind: 'add-learner', replicaId, nodeId: goal.nodeId }])

@@ -57,6 +57,8 @@ export interface ReplicaObserver {
   onConfiguration(replica: Replica): void
   /** A snapshot has taken the place of the state, durably; of the log only what fits it is left. */
   onRestored(replica: Replica): void
+  /** The entry at the applied index has cut the range; the other half's replica here is about to be opened. */
+  onSplit(replica: Replica, right: ReplicaState): void
 }
 
 /** What a replica asks of its host. */
@@ -409,6 +411,7 @@ export class Replica implements SystemLeadership {
 
   #onSplit(right: ReplicaState): void {
     this.#splitOff = [right, ...this.#splitOff.slice(0, SPLIT_OFF_MAX - 1)]
+    this.#observer?.onSplit(this, right)
     this.#host.onSplit(this, right)
   }
 

@@ -133,6 +133,13 @@ export class Replicas implements ReplicaHost {
     else replica.execute(request, reply)
   }
 
+  /** Whether the replica here led its range after this was called, and has applied what was committed then (thesis 6.4). */
+  confirm(rangeId: RangeId): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.execute({ kind: 'index', rangeId, at: 0 }, (reply) => resolve(reply.kind === 'indexed'))
+    })
+  }
+
   /** Asks the leader here to hand over to the replica on `node`; the attempt may come to nothing. */
   transferLeadership(rangeId: RangeId, node: NodeId): boolean {
     const replica = this.#byRange.get(rangeId)

@@ -1,4 +1,5 @@
-import { CordilleraError, type Random, type RangeId, SeededRandom } from '@cordillera/base'
+import { type Random, SeededRandom } from '@cordillera/base'
+import { Commands } from './commands.js'
 import {
   COMMANDS,
   type DISK_FAULTS,
@@ -30,8 +31,7 @@ export class FaultSchedule {
   #underWay = 0
   /** How often what happened. */
   readonly counts = new Map<string, number>()
-  /** Moves that were begun and are not known to be done, one a range. */
-  readonly #moves = new Map<RangeId, Move>()
+  readonly commands: Commands
 
   constructor(cluster: SimulatedCluster, mix: FaultMix) {
     this.#cluster = cluster
@@ -41,6 +41,7 @@ export class FaultSchedule {
       new Array<FaultKind>(share).fill(kind as FaultKind),
     )
     this.#victim = oneOf(this.#random, cluster.machines)
+    this.commands = new Commands(cluster, this.#victim)
   }
 
   /** How many faults there have been, those left out included. */
@@ -94,29 +95,6 @@ export class FaultSchedule {
       this.#cluster.clock.after(100, () => this.restart(machine))
   }
 
-  /** Begins to move a replica, unless one of the range is being moved; goes on with it until it is done, also after healing. */
-  move(rangeId: RangeId, move: Move): boolean {
-    if (this.#moves.has(rangeId)) return false
-    this.#moves.set(rangeId, move)
-    this.#continue(rangeId, move)
-    return true
-  }
-
-  /** Whom it was asked of may have died before it could answer: somebody is asked again and again. */
-  #continue(rangeId: RangeId, move: Move): void {
-    if (this.#moves.get(rangeId) !== move) return
-    const { clock, machines } = this.#cluster
-    const node = machines.find((machine) => machine.node !== undefined)?.node
-    clock.after(MOVE_MS, () => this.#continue(rangeId, move))
-    node?.replaceReplica(rangeId, move.replicaId, move.nodeId, MOVE_MS).then(
-      () => this.#moves.delete(rangeId),
-      (error) => {
-        // Another has a replica there by now.
-        if (error instanceof CordilleraError && error.code === 'CONFLICT') this.#moves.delete(rangeId)
-      },
-    )
-  }
-
   /** Undoes a fault, unless everything is healed before. */
   later(random: Random, action: () => void): void {
     this.#underWay++
@@ -150,12 +128,6 @@ export class FaultSchedule {
   }
 }
 
-interface Move {
-  readonly replicaId: number
-  readonly nodeId: number
-}
-
-const MOVE_MS = 1_000
 const SUPERVISED_MS = 5_000
 /** How long the others are given to become calm before an old image is given up. */
 const IMAGE_WAIT_MS = 6_000
@@ -181,8 +153,10 @@ class Strike {
     const machine = oneOf(this.#random, this.#cluster.machines)
     if (isOneOf(NETWORK_FAULTS, kind)) this.#strikeNetwork(kind, machine)
     else if (isOneOf(PROCESS_FAULTS, kind)) this.#strikeProcess(kind, machine)
-    else if (isOneOf(COMMANDS, kind)) this.#move(machine)
-    else this.#strikeDisk(kind, machine)
+    else if (isOneOf(COMMANDS, kind)) {
+      const begun = this.#schedule.commands.begin(kind, machine, this.#random)
+      if (begun !== undefined) this.#schedule.note(kind, begun)
+    } else this.#strikeDisk(kind, machine)
   }
 
   #strikeNetwork(kind: (typeof NETWORK_FAULTS)[number], { address: from }: SimulatedNode): void {
@@ -256,26 +230,6 @@ class Strike {
         clock.jump(offsetMs)
         this.#until(kind, `${address} ${offsetMs}`, () => clock.jump(0))
       }
-    }
-  }
-
-  /** A replica, to a machine whose disk stays good. */
-  #move(machine: SimulatedNode): void {
-    const replica = machine.replicas.at(this.#random.below(Math.max(1, machine.replicas.length)))
-    if (replica === undefined) return
-    const { rangeId, replicas } = replica.descriptor
-    const isFree = (nodeId: number): boolean => replicas.every((place) => place.nodeId !== nodeId)
-    const goodNodes = this.#cluster.machines.flatMap((each) => {
-      const { node } = each
-      return each === this.#victim || node === undefined ? [] : [node.identity.nodeId]
-    })
-    const places = replicas.filter(({ nodeId, type }) => type === 'voter' && goodNodes.includes(nodeId))
-    const targets = goodNodes.filter(isFree)
-    if (places.length === 0 || targets.length === 0) return
-    const { replicaId } = oneOf(this.#random, places)
-    const nodeId = oneOf(this.#random, targets)
-    if (this.#schedule.move(rangeId, { replicaId, nodeId })) {
-      this.#schedule.note('move', `replica ${replicaId} of range ${rangeId} to node ${nodeId}`)
     }
   }
 

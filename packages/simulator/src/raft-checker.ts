@@ -15,6 +15,7 @@ import { type Configuration, type Entry, type HardState, isQuorum, type Ready } 
  * - *durability*: what is committed is durable on a quorum, of both halves of a joint configuration; what was said to be
  *   durable is there after a crash,
  * - *hard state*: terms and commit indexes never go back, and a vote is never changed within its term,
+ * - *splits*: a range is cut into the same halves everywhere,
  * - *coverage*: ranges have every key, and no two of a store have the same.
  *
  * It remembers everything ever written, so that what two replicas that never met disagree on is found as well. What it
@@ -80,6 +81,8 @@ export class RaftChecker {
   readonly violations: string[] = []
   readonly #ranges = new Map<RangeId, RangeHistory>()
   readonly #replicas = new Map<ReplicaId, Written>()
+  /** By range and index, what became of it. */
+  readonly #splits = new Map<string, string>()
 
   /** A life of the replica begins with what its disk held. */
   onOpened(replica: CheckedReplica): void {
@@ -130,6 +133,22 @@ export class RaftChecker {
     durable.terms.set(index, term)
     durable.lastIndex = written.lastIndex = index
     written.unsynced = written.unsynced.map((one) => ({ ...one, entries: [] }))
+  }
+
+  /** The entry at the applied index has cut the range: everywhere into the same halves. */
+  onSplit(replica: CheckedReplica, right: Pick<CheckedReplica, 'descriptor'> & CheckedReplica['state']): void {
+    const { descriptor, state } = replica
+    const at = `${descriptor.rangeId}:${state.appliedIndex}`
+    const halves = JSON.stringify([descriptor, right.descriptor])
+    const known = this.#splits.get(at)
+    if (known === undefined) this.#splits.set(at, halves)
+    else if (known !== halves) this.#fail(`split: ${halves} here and ${known} there`, replica)
+    const { committed, committedIndex } = this.#range(right)
+    const { appliedIndex: index, appliedTerm: term } = right
+    if (committedIndex > 0 && known === undefined) this.#fail('split: the right half was there before', replica)
+    // What its log begins behind.
+    committed.set(index, { term, bytes: '', inTerm: term })
+    this.#range(right).committedIndex = Math.max(committedIndex, index)
   }
 
   /** What `ready` appends is in the log, and not durable yet. */
@@ -289,7 +308,7 @@ export class RaftChecker {
     return configurations.slice(Math.max(0, at - 1), at + 1).map(({ configuration }) => configuration)
   }
 
-  #range({ descriptor }: CheckedReplica): RangeHistory {
+  #range({ descriptor }: Pick<CheckedReplica, 'descriptor'>): RangeHistory {
     let range = this.#ranges.get(descriptor.rangeId)
     if (range === undefined) {
       range = { leaders: new Map(), entries: new Map(), committed: new Map(), committedIndex: 0, configurations: [] }

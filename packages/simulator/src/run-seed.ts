@@ -1,5 +1,5 @@
 import type { Key, RangeId } from '@cordillera/base'
-import { type Descriptor, SYSTEM_RANGE_ID, spanContains } from '@cordillera/ranges'
+import { type Descriptor, keyspacePrefix, SYSTEM_RANGE_ID, SYSTEM_SPAN, spanContains } from '@cordillera/ranges'
 import type { Replica } from '@cordillera/replicas'
 import { ORACLE_KEY } from '@cordillera/system'
 import { FaultSchedule } from './fault-schedule.js'
@@ -11,7 +11,7 @@ import type { SeedOptions } from './seed-options.js'
 import { SimulatedCluster } from './simulated-cluster.js'
 import type { SimulatedNode } from './simulated-node.js'
 import type { RunTurns } from './virtual-clock.js'
-import { hexFraction, Workload } from './workload.js'
+import { Workload } from './workload.js'
 
 /**
  * One whole run of one seed: three nodes found a cluster, clients work while things go wrong, everything is healed,
@@ -83,7 +83,7 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
     faults.start()
     await clock.run(faultsMs)
     faults.heal()
-    violations.push(...(await probe(cluster, workload, ranges, clock.now() + LIVENESS_MS)))
+    violations.push(...(await probe(cluster, workload, clock.now() + LIVENESS_MS)))
     violations.push(...(await repair(cluster)))
     checkSpans(cluster)
     workload.stop()
@@ -127,12 +127,7 @@ function checkSpans({ checker, machines }: SimulatedCluster): void {
 }
 
 /** Writes and reads a key of every range through every node. */
-async function probe(
-  cluster: SimulatedCluster,
-  workload: Workload,
-  ranges: number,
-  deadlineMs: number,
-): Promise<string[]> {
+async function probe(cluster: SimulatedCluster, workload: Workload, deadlineMs: number): Promise<string[]> {
   const { clock } = cluster
   const leftMs = (): number => Math.max(0, deadlineMs - clock.now())
   if (!(await clock.runUntil(() => cluster.isReady(), leftMs()))) {
@@ -142,12 +137,12 @@ async function probe(
   }
   const missing = new Set<string>()
   for (const machine of cluster.machines.filter(({ node, isOutdated }) => node !== undefined && !isOutdated)) {
-    for (let range = 0; range < ranges; range++) {
+    for (const key of probedKeys(cluster)) {
       for (const kind of ['put', 'get'] as const) {
-        const name = `${kind} of range ${range} through ${machine.address}`
+        const name = `${kind} of ${key} through ${machine.address}`
         missing.add(name)
         const attempt = async (): Promise<void> => {
-          const outcome = await workload.operate(machine, kind, `${hexFraction(range / ranges)}probe`, 5_000)
+          const outcome = await workload.operate(machine, kind, key, 5_000)
           if (outcome === 'ok') missing.delete(name)
           else if (leftMs() > 0) clock.after(100, attempt)
         }
@@ -157,6 +152,14 @@ async function probe(
   }
   await clock.runUntil(() => missing.size === 0, leftMs())
   return [...missing].map((name) => `liveness: no ${name} within ${LIVENESS_MS} ms of healing`)
+}
+
+/** One of every range that users' keys are in. */
+function probedKeys({ machines }: SimulatedCluster): Set<string> {
+  const prefix = keyspacePrefix('default')
+  const starts = machines.flatMap(({ replicas }) => replicas.map(({ descriptor }) => descriptor.start))
+  const isOfUsers = (start: Key): boolean => start === SYSTEM_SPAN.end || start.startsWith(prefix)
+  return new Set(starts.filter(isOfUsers).map((start) => `${start.slice(prefix.length)}probe`))
 }
 
 /** Replicas whose logs were damaged are replaced, and those that were removed destroyed, without anybody's doing. */

@@ -312,6 +312,7 @@ export class SimulatedNode {
       onSynced: (replica, ready) => observer.onSynced(replica, ready),
       onConfiguration: (replica) => observer.onConfiguration(replica),
       onRestored: (replica) => observer.onRestored(replica),
+      onSplit: (replica, right) => observer.onSplit(replica, right),
     }
   }
 

@@ -20,6 +20,7 @@ import {
 import { feedBatch, feedDeletes } from './batch-feed.js'
 import { dataKey, dataSpan, historySpan, memoryKey } from './engine-keys.js'
 import { HeldHistory } from './held-history.js'
+import { findMiddleKey } from './middle-key.js'
 import type { OutgoingSnapshot } from './outgoing-snapshot.js'
 import { Overlay } from './overlay.js'
 import { Page, type PageLimits, type ScanEntry } from './page.js'
@@ -327,6 +328,12 @@ export class StateStore {
     const { start, end } = dataSpan(span)
     assert(end !== null, 'data ends before other things begin')
     return this.#engine.approximateBytes({ start, end })
+  }
+
+  /** A key that leaves about as many bytes of keys and values on either side; undefined when there are not two keys. */
+  async middleKey(span: Span): Promise<Key | undefined> {
+    await this.flush()
+    return this.#track(findMiddleKey(this.#engine, this.#clock, span))
   }
 
   /**

@@ -23,13 +23,16 @@ export class IdAllocator {
     this.#parts = parts
   }
 
-  /** Rejects with `UNAVAILABLE`, `OVERLOADED`, `CLOSED` or `CORRUPT`; then nothing was taken, or nobody has it. */
-  async allocate(): Promise<number> {
+  /**
+   * The first of so many in a row. Rejects with `UNAVAILABLE`, `OVERLOADED`, `CLOSED` or `CORRUPT`; then nothing was taken, or
+   * nobody has it.
+   */
+  async allocate(count = 1): Promise<number> {
     const deadlineMs = this.#parts.clock.now() + TIMEOUT_MS
     for (;;) {
       const known = await this.#read(deadlineMs)
       const id = known === undefined ? this.#parts.first : numberIn(known.value)
-      if (await this.#tryTake(id, known?.version ?? 0, deadlineMs)) return id
+      if (await this.#tryTake(id + count, known?.version ?? 0, deadlineMs)) return id
     }
   }
 
@@ -40,9 +43,9 @@ export class IdAllocator {
     })
   }
 
-  #tryTake(id: number, ifVersion: Version, deadlineMs: number): Promise<boolean> {
+  #tryTake(next: number, ifVersion: Version, deadlineMs: number): Promise<boolean> {
     const { router, name } = this.#parts
-    const value = new TextEncoder().encode(String(id + 1))
+    const value = new TextEncoder().encode(String(next))
     const guard = { ifVersion }
     return new Promise((resolve, reject) => {
       const done = (error: CordilleraError | undefined): void => {

@@ -1,0 +1,94 @@
+import { CordilleraError, type Random, type RangeId } from '@cordillera/base'
+import type { CordilleraNode } from '@cordillera/node'
+import { type Descriptor, keyspacePrefix, SYSTEM_RANGE_ID } from '@cordillera/ranges'
+import type { COMMANDS } from './seed-options.js'
+import type { SimulatedCluster } from './simulated-cluster.js'
+import type { SimulatedNode } from './simulated-node.js'
+import { hexFraction } from './workload.js'
+
+/**
+ * What an operator would have done to a cluster: replicas moved, ranges cut. One thing a range at a time; it is asked for again
+ * and again, of whoever is there, until it is done or cannot be done any more, also after everything was healed.
+ */
+type Command = (typeof COMMANDS)[number]
+
+/** Resolves when it is done, rejects as the node does. */
+type Attempt = (node: CordilleraNode) => Promise<void>
+
+const ATTEMPT_MS = 1_000
+/** More make a run slower, and no more likely to find anything. */
+const RANGES_MAX = 16
+
+export class Commands {
+  readonly #cluster: SimulatedCluster
+  /** Its disk may go bad: nothing is moved from or to it. */
+  readonly #victim: SimulatedNode
+  readonly #underWay = new Map<RangeId, Attempt>()
+
+  constructor(cluster: SimulatedCluster, victim: SimulatedNode) {
+    this.#cluster = cluster
+    this.#victim = victim
+  }
+
+  /** Begins something with a range of the machine; returns what, or undefined when there is nothing to do. */
+  begin(kind: Command, machine: SimulatedNode, random: Random): string | undefined {
+    const replica = machine.replicas.at(random.below(Math.max(1, machine.replicas.length)))
+    if (replica === undefined || this.#underWay.has(replica.descriptor.rangeId)) return undefined
+    return kind === 'move' ? this.#move(replica.descriptor, random) : this.#split(replica.descriptor, random)
+  }
+
+  #move({ rangeId, replicas }: Descriptor, random: Random): string | undefined {
+    const isFree = (nodeId: number): boolean => replicas.every((place) => place.nodeId !== nodeId)
+    const goodNodes = this.#cluster.machines.flatMap((each) => {
+      const { node } = each
+      return each === this.#victim || node === undefined ? [] : [node.identity.nodeId]
+    })
+    const places = replicas.filter(({ nodeId, type }) => type === 'voter' && goodNodes.includes(nodeId))
+    const targets = goodNodes.filter(isFree)
+    if (places.length === 0 || targets.length === 0) return undefined
+    const { replicaId } = oneOf(random, places)
+    const nodeId = oneOf(random, targets)
+    this.#attempt(rangeId, (node) => node.replaceReplica(rangeId, replicaId, nodeId, ATTEMPT_MS))
+    return `replica ${replicaId} of range ${rangeId} to node ${nodeId}`
+  }
+
+  #split({ rangeId, epoch }: Descriptor, random: Random): string | undefined {
+    const ranges = new Set(
+      this.#cluster.machines.flatMap(({ replicas }) => replicas.map((one) => one.descriptor.rangeId)),
+    )
+    if (rangeId === SYSTEM_RANGE_ID || ranges.size >= RANGES_MAX) return undefined
+    const key = keyspacePrefix('default') + hexFraction(random.below(1_000) / 1_000)
+    let rightId: RangeId | undefined
+    this.#attempt(rangeId, async (node) => {
+      rightId ??= await node.allocateRangeId()
+      await node.splitRange({ rangeId, version: epoch.version, key, rightId }, ATTEMPT_MS)
+    })
+    return `range ${rangeId} at ${key}`
+  }
+
+  #attempt(rangeId: RangeId, attempt: Attempt): void {
+    this.#underWay.set(rangeId, attempt)
+    this.#continue(rangeId, attempt)
+  }
+
+  /** Whom it was asked of may have died before it could answer. */
+  #continue(rangeId: RangeId, attempt: Attempt): void {
+    if (this.#underWay.get(rangeId) !== attempt) return
+    const { clock, machines } = this.#cluster
+    const node = machines.find((machine) => machine.node !== undefined)?.node
+    clock.after(ATTEMPT_MS, () => this.#continue(rangeId, attempt))
+    if (node === undefined) return
+    attempt(node).then(
+      () => this.#underWay.delete(rangeId),
+      (error) => {
+        // The range is another one by now, or has a replica there.
+        const isOver = error instanceof CordilleraError && (error.code === 'CONFLICT' || error.code === 'BAD_REQUEST')
+        if (isOver) this.#underWay.delete(rangeId)
+      },
+    )
+  }
+}
+
+function oneOf<T>(random: Random, items: readonly T[]): T {
+  return items[random.below(items.length)]!
+}
