@@ -1,6 +1,7 @@
 import { ByteReader, type Key, type Version } from '@cordillera/base'
 import { type Descriptor, spanContains } from './descriptor.js'
 import { PREFIXED_KEY_BYTES_MAX, VALUE_BYTES_MAX } from './limits.js'
+import { isFrozen } from './merge.js'
 import type { OperationMemory, SessionMemory } from './operation-memory.js'
 import { mismatchOutcome, OUTCOME_EXPIRED, OUTCOME_MEMORY_FULL, type OutcomeCode } from './outcome.js'
 import { DELETED, Write } from './write.js'
@@ -21,7 +22,7 @@ import {
  *
  * Epoch, span and conditions are checked here, not when the entry was proposed: a split or another write may lie between
  * the two. A block either is of this epoch and span, or nothing of it happens; its neighbours in the entry are not
- * affected. `confVersion` never rejects data. An operation that the range remembers does not run again: it has the
+ * affected. `confVersion` never rejects data, a range that is frozen for a merge takes none. An operation that the range remembers does not run again: it has the
  * outcome that it had.
  */
 
@@ -95,7 +96,7 @@ class EntryApplication {
     const { epochVersion, count, session, lowestOutstanding, firstSequence } = readWriteBlockHeader(block)
     const begin = writes.length
     let guards: (WriteGuard | undefined)[] | undefined
-    let isWithin = epochVersion === descriptor.epoch.version
+    let isWithin = epochVersion === descriptor.epoch.version && !isFrozen(descriptor)
     let sequence = firstSequence
     let version = this.#timestamp + this.commandCount
     for (let i = 0; i < count; i++) {

@@ -29,11 +29,18 @@ describe('a descriptor', () => {
     expect(decodeDescriptor(encodeDescriptor(descriptor))).toEqual(descriptor)
     const bounded = { ...descriptor, start: '', end: '\x01' }
     expect(decodeDescriptor(encodeDescriptor(bounded))).toEqual(bounded)
+    const merges: Descriptor[] = [
+      { ...descriptor, merge: { kind: 'absorbing', rightId: 8, attempt: 2 ** 40 }, lastMerge: 2 ** 40 },
+      { ...descriptor, merge: { kind: 'aborted', rightId: 8, attempt: 1 }, lastMerge: 1 },
+      { ...descriptor, merge: { kind: 'frozen', leftId: 6, attempt: 3 } },
+    ]
+    for (const one of merges) expect(decodeDescriptor(encodeDescriptor(one))).toEqual(one)
   })
 
   it('that is not well-formed is refused', () => {
     refuses({ ...descriptor, end: descriptor.start })
     refuses({ ...descriptor, rangeId: 0 })
+    refuses({ ...descriptor, merge: { kind: 'frozen', leftId: 0, attempt: 3 } })
     refuses({ ...descriptor, replicas: [...descriptor.replicas, { replicaId: 70, nodeId: 3, type: 'voter' }] })
     refuses({ ...descriptor, replicas: [{ replicaId: 0, nodeId: 1, type: 'voter' }] })
   })

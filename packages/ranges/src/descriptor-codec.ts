@@ -1,18 +1,21 @@
 import { ByteReader, ByteWriter, CordilleraError } from '@cordillera/base'
 import type { Descriptor, ReplicaPlace, ReplicaType } from './descriptor.js'
 import { PREFIXED_KEY_BYTES_MAX } from './limits.js'
+import type { MergeState } from './merge.js'
 
 /**
  * The byte layout of a descriptor, in messages and in the state database:
- * `u8 format=1, varint rangeId, key start, u8 bounded, [key end], varint version, varint confVersion, varint count,
- * count × (varint replicaId, varint nodeId, u8 type)`.
+ * `u8 format=2, varint rangeId, key start, u8 bounded, [key end], varint version, varint confVersion, varint count,
+ * count × (varint replicaId, varint nodeId, u8 type), u8 merge, [varint other range, varint attempt], varint lastMerge`;
+ * merge is 0 for none, 1 absorbing, 2 aborted, 3 frozen.
  *
  * A decoded descriptor is well-formed: its span is not empty, ids are not 0, no replica appears twice.
  * Everything else is `CORRUPT`. Layers that know more (coverage, epochs) check more.
  */
-const FORMAT = 1
+const FORMAT = 2
 const REPLICA_BYTES_MIN = 3
 /** By the byte that stands for them. */
+const MERGES: readonly MergeState['kind'][] = ['absorbing', 'aborted', 'frozen']
 const TYPES: readonly ReplicaType[] = ['voter', 'learner', 'incoming', 'outgoing']
 
 /** A buffer of its own, which the caller owns. */
@@ -40,6 +43,10 @@ export function writeDescriptor(writer: ByteWriter, descriptor: Descriptor): voi
   for (const { replicaId, nodeId, type } of replicas) {
     writer.varint(replicaId).varint(nodeId).u8(TYPES.indexOf(type))
   }
+  const { merge } = descriptor
+  writer.u8(merge === undefined ? 0 : 1 + MERGES.indexOf(merge.kind))
+  if (merge !== undefined) writer.varint(merge.kind === 'frozen' ? merge.leftId : merge.rightId).varint(merge.attempt)
+  writer.varint(descriptor.lastMerge ?? 0)
 }
 
 /** Reads what {@link writeDescriptor} wrote and leaves the reader behind it. Throws `CORRUPT`. Copies. */
@@ -53,7 +60,19 @@ export function readDescriptor(reader: ByteReader): Descriptor {
   if (end !== null && end <= start) throw malformed('an empty span')
   const epoch = { version: reader.varint(), confVersion: reader.varint() }
   const replicas = readReplicas(reader)
-  return { rangeId, start, end, epoch, replicas }
+  const merge = readMerge(reader)
+  const lastMerge = reader.varint()
+  return { rangeId, start, end, epoch, replicas, ...(merge && { merge }), ...(lastMerge > 0 && { lastMerge }) }
+}
+
+function readMerge(reader: ByteReader): MergeState | undefined {
+  const kind = reader.u8()
+  if (kind === 0) return undefined
+  const known = MERGES[kind - 1]
+  if (known === undefined) throw malformed('an unknown state of a merge')
+  const other = readId(reader)
+  const attempt = readId(reader)
+  return known === 'frozen' ? { kind: known, leftId: other, attempt } : { kind: known, rightId: other, attempt }
 }
 
 function readReplicas(reader: ByteReader): ReplicaPlace[] {

@@ -1,4 +1,5 @@
 import type { Key, NodeId, RangeId, ReplicaId } from '@cordillera/base'
+import type { MergeState } from './merge.js'
 
 /** A contiguous span of keys: `start` inclusive, `end` exclusive; `end: null` is infinity. */
 export interface Span {
@@ -30,6 +31,10 @@ export interface Descriptor extends Span {
   readonly rangeId: RangeId
   readonly epoch: Epoch
   readonly replicas: readonly ReplicaPlace[]
+  /** While it is being merged with a neighbour. Says nothing elsewhere than in the range's own state. */
+  readonly merge?: MergeState
+  /** The last attempt to merge that it began, as the left of two. */
+  readonly lastMerge?: number
 }
 
 export function spanContains(span: Span, key: Key): boolean {

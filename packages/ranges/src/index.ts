@@ -6,6 +6,7 @@ export * from './epoch.js'
 export * from './initial-spans.js'
 export * from './keyspace.js'
 export * from './limits.js'
+export * from './merge.js'
 export {
   IDEMPOTENCY_MAX,
   IDEMPOTENCY_MS,

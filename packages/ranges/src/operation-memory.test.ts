@@ -79,4 +79,35 @@ describe('the memory of operations', () => {
       { numRuns: 2000 },
     )
   })
+
+  it('of two ranges that become one knows what either did, and runs nothing that one of them may have forgotten', () => {
+    const [left, right] = [new OperationMemory(), new OperationMemory()]
+    left.advanceAge(500_000)
+    right.advanceAge(900_000)
+    open(left, 1, 5).add(7, 70)
+    open(right, 1, 9).add(9, 90)
+    open(right, 1, 9).add(8, 80)
+    open(left, 2, 1).add(3, 30)
+    left.open({ nodeId: 3, incarnation: 1 }, 1)
+    const later = right.open({ nodeId: 3, incarnation: 2 }, 1) as SessionMemory
+    later.add(1, 10)
+    const [a, b] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)]
+    left.addIdempotent(a, 11)
+    right.addIdempotent(b, 22)
+    const united = OperationMemory.decode(left.unite(right).encode())
+    expect(united.ageMs).toBe(900_000)
+    const session = open(united, 1, 1)
+    expect([7, 8, 9].map((sequence) => session.find(sequence))).toEqual([OUTCOME_EXPIRED, OUTCOME_EXPIRED, 90])
+    expect(open(united, 2, 1).find(3)).toBe(30)
+    expect(united.open({ nodeId: 3, incarnation: 1 }, 1)).toBe('expired')
+    expect((united.open({ nodeId: 3, incarnation: 2 }, 1) as SessionMemory).find(1)).toBe(10)
+    expect([united.findIdempotent(a), united.findIdempotent(b)]).toEqual([11, 22])
+    // Both were as old as their ranges, and have the same time left.
+    united.advanceAge(900_000 + 599_999)
+    expect([united.findIdempotent(a), united.findIdempotent(b)]).toEqual([11, 22])
+    united.advanceAge(900_000 + 600_000)
+    expect([united.findIdempotent(a), united.findIdempotent(b)]).toEqual([undefined, undefined])
+    // The two were left as they were.
+    expect(open(left, 1, 1).find(7)).toBe(70)
+  })
 })

@@ -71,6 +71,22 @@ export class SessionMemory {
     if (this.size > OUTCOMES_PER_SESSION_MAX) this.raiseFloor(sequences[this.head]! + 1)
   }
 
+  /** A session of its own that remembers what both do. */
+  unite(other: SessionMemory | undefined): SessionMemory {
+    if (other !== undefined && other.incarnation > this.incarnation) return other.unite(undefined)
+    const united = new SessionMemory(this.incarnation)
+    const isSame = other?.incarnation === this.incarnation
+    united.floor = isSame ? Math.max(this.floor, other.floor) : this.floor
+    const outcomes = new Map<number, OutcomeCode>()
+    for (const one of isSame ? [this, other] : [this]) {
+      for (let i = one.head; i < one.sequences.length; i++) outcomes.set(one.sequences[i]!, one.outcomes[i]!)
+    }
+    for (const sequence of [...outcomes.keys()].sort((a, b) => a - b)) {
+      if (sequence >= united.floor) united.add(sequence, outcomes.get(sequence)!)
+    }
+    return united
+  }
+
   #lowerBound(sequence: number): number {
     let [low, high] = [this.head, this.sequences.length]
     while (low < high) {
@@ -193,6 +209,30 @@ export class OperationMemory {
   /** An independent memory with the same content: for the other half of a split. */
   copy(): OperationMemory {
     return OperationMemory.decode(this.encode())
+  }
+
+  /**
+   * What both remember, for a range made of two. Of a session in both, the later incarnation counts; where they are the same, the
+   * higher floor: below it one of them may have forgotten something that it did. Ids keep the time that is left to them.
+   */
+  unite(other: OperationMemory): OperationMemory {
+    const united = new OperationMemory()
+    united.#ageMs = Math.max(this.#ageMs, other.#ageMs)
+    for (const [nodeId, session] of this.#sessions)
+      united.#sessions.set(nodeId, session.unite(other.#sessions.get(nodeId)))
+    for (const [nodeId, session] of other.#sessions) {
+      if (!united.#sessions.has(nodeId)) united.#sessions.set(nodeId, session.unite(undefined))
+    }
+    const remembered = [...this.#aged(united.#ageMs), ...other.#aged(united.#ageMs)]
+    remembered.sort(([, a], [, b]) => a.ageMs - b.ageMs)
+    for (const [id, one] of remembered) if (!united.#idempotent.has(id)) united.#idempotent.set(id, one)
+    return united
+  }
+
+  /** As if the range were of that age. */
+  *#aged(ageMs: number): Generator<[string, Remembered]> {
+    const older = ageMs - this.#ageMs
+    for (const [id, one] of this.#idempotent) yield [id, { ...one, ageMs: one.ageMs + older }]
   }
 
   #readSession(reader: ByteReader): void {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { decodeAdminCommand, encodeAdminCommand, type SplitCommand } from './admin-command.js'
+import { type AdminCommand, decodeAdminCommand, encodeAdminCommand, type SplitCommand } from './admin-command.js'
 import type { Descriptor } from './descriptor.js'
 import { splitDescriptor } from './split.js'
 
@@ -44,6 +44,8 @@ describe('a split', () => {
     expect(splitDescriptor({ ...range, epoch: { version: 4, confVersion: 10 } }, split)).toBe('epoch')
     expect(splitDescriptor({ ...range, replicas: joint }, split)).toBe('joint')
     for (const key of ['a', 'b', 'm', 'z']) expect(splitDescriptor(range, { ...split, key })).toBe('key')
+    const frozen = { ...range, merge: { kind: 'frozen' as const, leftId: 3, attempt: 1 } }
+    expect(splitDescriptor(frozen, split)).toBe('merging')
     expect(splitDescriptor(range, { ...split, replicaIds: [41, 42] })).toBe('replicas')
     expect(splitDescriptor(range, { ...split, replicaIds: [41, 42, 41] })).toBe('replicas')
   })
@@ -52,7 +54,21 @@ describe('a split', () => {
 describe('commands to a range', () => {
   it('are read as they were written, behind the room for a header', () => {
     const large = { ...split, key: '\x00\xff', rangeId: 2 ** 40, replicaIds: [2 ** 50, 1] }
-    for (const command of [split, large, { ...split, replicaIds: [] }]) {
+    const all: AdminCommand[] = [
+      ...[split, large, { ...split, replicaIds: [] }],
+      { kind: 'begin', rightId: 9, attempt: 2 ** 40 },
+      { kind: 'freeze', version: 3, leftId: 8, attempt: 7 },
+      { kind: 'thaw', version: 0, leftId: 8, attempt: 7 },
+      {
+        kind: 'merge',
+        epoch: range.epoch,
+        attempt: 7,
+        right: { ...range, merge: { kind: 'frozen', leftId: 1, attempt: 7 } },
+      },
+      { kind: 'abort', attempt: 7 },
+      { kind: 'end', attempt: 8 },
+    ]
+    for (const command of all) {
       expect(decodeAdminCommand(encodeAdminCommand(command, 18).subarray(18))).toEqual(command)
     }
   })

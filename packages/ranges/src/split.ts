@@ -12,10 +12,10 @@ export interface SplitRange {
 }
 
 /**
- * `epoch`: the range has changed since. `joint`: its replicas are changing. `key`: not inside of the span. `replicas`: not one
- * for each.
+ * `epoch`: the range has changed since. `joint`: its replicas are changing. `merging`: with a neighbour. `key`: not inside of the
+ * span. `replicas`: not one for each.
  */
-export type SplitRefusal = 'epoch' | 'joint' | 'key' | 'replicas'
+export type SplitRefusal = 'epoch' | 'joint' | 'merging' | 'key' | 'replicas'
 
 /** Pure: asked before a split is proposed, and decided when it applies. */
 export function splitDescriptor(descriptor: Descriptor, command: SplitCommand): SplitRange | SplitRefusal {
@@ -23,6 +23,7 @@ export function splitDescriptor(descriptor: Descriptor, command: SplitCommand): 
   const { key, rangeId, replicaIds } = command
   if (compareEpochs(command.epoch, epoch) !== 0) return 'epoch'
   if (replicas.some(({ type }) => type === 'incoming' || type === 'outgoing')) return 'joint'
+  if (descriptor.merge !== undefined) return 'merging'
   if (key <= start || (end !== null && key >= end)) return 'key'
   if (replicaIds.length !== replicas.length || new Set(replicaIds).size !== replicaIds.length) return 'replicas'
   const halves = { version: epoch.version + 1, confVersion: epoch.confVersion }

@@ -7,13 +7,12 @@ export {
 export { MemoryEngine } from './memory-engine.js'
 export type { OutgoingSnapshot } from './outgoing-snapshot.js'
 export type { PageLimits, ScanEntry } from './page.js'
-export type { ReplicaState } from './replica-catalog.js'
+export type { NewReplica, ReplicaState } from './replica-catalog.js'
 export type { SnapshotHead } from './snapshot-codec.js'
 export type { StagedSnapshot } from './staged-snapshot.js'
 export * from './state-engine.js'
 export {
   type FlushSample,
-  type NewReplica,
   type ScanRequest,
   type ScanResult,
   type StateStats,

@@ -28,6 +28,13 @@ export interface ReplicaState {
   readonly memory: OperationMemory
 }
 
+export interface NewReplica {
+  readonly replicaId: ReplicaId
+  readonly descriptor: Descriptor
+  /** Where its log begins: the state is as after this entry. */
+  readonly applied: { readonly index: LogIndex; readonly term: Term }
+}
+
 /** The store's own, writable view of a {@link ReplicaState}. */
 export interface LiveReplica extends ReplicaState {
   descriptor: Descriptor
@@ -92,19 +99,25 @@ export class ReplicaCatalog {
     return this.live.has(replicaId) || this.#checksums.has(replicaId)
   }
 
-  /** Throws unless the ids are new to this store, and all spans, theirs and those in use, are disjoint. */
-  assertCreatable(added: readonly Pick<LiveRecord, 'replicaId' | 'descriptor'>[]): void {
+  /** Throws unless the ids are new to this store, and all spans, theirs and those that stay in use, are disjoint. */
+  assertCreatable(
+    added: readonly Pick<LiveRecord, 'replicaId' | 'descriptor'>[],
+    going: readonly Pick<ReplicaState, 'replicaId'>[] = [],
+  ): void {
     const ids = new Set<ReplicaId>()
     for (const { replicaId } of added) {
       assert(!this.knows(replicaId) && !ids.has(replicaId), 'a replica id is never used again')
       ids.add(replicaId)
     }
-    this.assertDisjoint(added)
+    this.assertDisjoint(added, going)
   }
 
-  /** Throws unless all spans, these and those of all other replicas, are disjoint. */
-  assertDisjoint(changed: readonly Pick<LiveRecord, 'replicaId' | 'descriptor'>[]): void {
-    const ids = new Set(changed.map(({ replicaId }) => replicaId))
+  /** Throws unless all spans, these and those of all other replicas but some that go, are disjoint. */
+  assertDisjoint(
+    changed: readonly Pick<LiveRecord, 'replicaId' | 'descriptor'>[],
+    going: readonly Pick<ReplicaState, 'replicaId'>[] = [],
+  ): void {
+    const ids = new Set([...changed, ...going].map(({ replicaId }) => replicaId))
     const others = [...this.live.values()].filter(({ replicaId }) => !ids.has(replicaId))
     const spans: Span[] = [...others, ...changed].map(({ descriptor }) => descriptor)
     spans.sort((a, b) => (a.start < b.start ? -1 : 1))
@@ -138,6 +151,12 @@ export class ReplicaCatalog {
   commit(staged: StagedRecords): void {
     for (const [replicaId, checksum] of staged.checksums) this.#checksums.set(replicaId, checksum)
     this.#digest = staged.digest
+  }
+
+  /** What the replica has applied up to there is durable; without effect on one that has gone meanwhile. */
+  onFlushed(replicaId: ReplicaId, index: LogIndex): void {
+    const replica = this.live.get(replicaId)
+    if (replica !== undefined) replica.flushedIndex = index
   }
 
   async #read(snapshot: EngineSnapshot, engine: StateEngine): Promise<void> {
@@ -174,6 +193,12 @@ export function splitReplica(
 ): LiveReplica {
   const replica = liveReplica({ kind: 'live', ...record, memoryChecksum: 0 }, memory.copy())
   return Object.assign(replica, { flushedIndex: 0, memoryWritten: NEVER })
+}
+
+/** What two ranges remember together, by the one that goes on; to be written with the next flush. */
+export function uniteMemories(left: LiveReplica, right: LiveReplica): void {
+  left.memory = left.memory.unite(right.memory)
+  left.memoryWritten = NEVER
 }
 
 /** No count of changes is this. */

@@ -269,6 +269,72 @@ describe('a snapshot of a range', () => {
     expect(await other.rows()).toEqual(['b@4=goes on'])
   })
 
+  it('of a range that has been cut since makes room for the rest, wherever the process dies', async () => {
+    const { bench } = await source()
+    const right = { ...descriptor(11, 'd', 'm'), epoch: { version: 2, confVersion: 1 } }
+    const left = { ...leftRange, end: 'd', epoch: right.epoch }
+    bench.store.applySplit(bench.replica(1), 4, 3, left, {
+      ...{ replicaId: 5, descriptor: right, applied: { index: 1, term: 1 } },
+    })
+    const [lefts, rights] = [await bench.chunks(1), await bench.chunks(5)]
+    for (let diesAfter = 0; diesAfter < 60; diesAfter += 3) {
+      const other = await Bench.start(4, 9)
+      other.apply(4, 3, { b: 'behind', e: 'of the right' })
+      await other.clock.until(other.store.flush())
+      await expect(other.install(6, rights)).rejects.toThrow('never overlap')
+      const staged = other.store.stageSnapshot(4)
+      for (const chunk of lefts) await other.clock.until(staged.add(chunk))
+      other.store.installSnapshot(staged).catch(() => undefined)
+      for (let i = 0; i < diesAfter; i++) {
+        await other.clock.turn()
+        await other.clock.pass(0.5)
+      }
+      await other.crash()
+      const rows = await other.rows()
+      if (other.replica(4).appliedIndex === 1) {
+        expect(rows).toEqual(['b@3=behind', 'e@3=of the right'])
+        await other.install(4, lefts)
+      }
+      expect(await other.rows()).toEqual(['b@20=new'])
+      expect(other.replica(4).descriptor).toEqual(left)
+      await other.install(6, rights)
+      expect(await other.rows()).toEqual((await bench.rows()).filter((row) => !row.startsWith('z')))
+    }
+  })
+
+  it('of a range that has merged since takes the place of both, wherever the process dies', async () => {
+    const { bench } = await source()
+    await bench.clock.until(bench.store.flush())
+    const whole = { ...leftRange, end: null, epoch: { version: 2, confVersion: 1 } }
+    bench.store.applyMerge(bench.replica(1), 4, 3, whole, bench.replica(2))
+    const chunks = await bench.chunks(1)
+    const outcomes = new Set<string>()
+    for (let diesAfter = 0; diesAfter < 60; diesAfter += 3) {
+      const other = await Bench.start(4, 9)
+      other.apply(4, 3, { b: 'behind' })
+      other.apply(9, 4, { y: 'of the right' })
+      await other.clock.until(other.store.flush())
+      const staged = other.store.stageSnapshot(4)
+      for (const chunk of chunks) await other.clock.until(staged.add(chunk))
+      await expect(other.store.installSnapshot(staged)).rejects.toThrow('never overlap')
+      const again = other.store.stageSnapshot(4)
+      for (const chunk of chunks) await other.clock.until(again.add(chunk))
+      other.store.installSnapshot(again, [other.replica(9)]).catch(() => undefined)
+      for (let i = 0; i < diesAfter; i++) {
+        await other.clock.turn()
+        await other.clock.pass(0.5)
+      }
+      await other.crash()
+      const isInstalled = other.replica(4).appliedIndex === 4
+      outcomes.add(`${isInstalled}`)
+      expect(other.store.replicas.has(9)).toBe(!isInstalled)
+      expect(other.store.mayCreate(9)).toBe(false)
+      if (isInstalled) expect(await other.rows()).toEqual(await bench.rows())
+      else expect(await other.rows()).toEqual(['b@3=behind', 'y@4=of the right'])
+    }
+    expect(outcomes.size).toBe(2)
+  })
+
   it('does not change while it is read, and is closed with the store', async () => {
     const { bench } = await source()
     const snapshot = await bench.clock.until(bench.store.openSnapshot(bench.replica(1)))

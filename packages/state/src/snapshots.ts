@@ -104,16 +104,16 @@ export class Snapshots {
     return this.#installing.has(replicaId)
   }
 
-  async install(staged: StagedSnapshot): Promise<ReplicaState> {
+  async install(staged: StagedSnapshot, absorbed: readonly LiveReplica[]): Promise<ReplicaState> {
     this.#installing.add(staged.replicaId)
     try {
-      return await this.#install(staged)
+      return await this.#install(staged, absorbed)
     } finally {
       this.#installing.delete(staged.replicaId)
     }
   }
 
-  async #install(staged: StagedSnapshot): Promise<ReplicaState> {
+  async #install(staged: StagedSnapshot, absorbed: readonly LiveReplica[]): Promise<ReplicaState> {
     const { catalog, writers, engine } = this.#options
     const { replicaId, head, memory } = staged
     assert(staged.isComplete && head !== undefined, 'a snapshot is all there before it is installed')
@@ -125,19 +125,26 @@ export class Snapshots {
     const live = catalog.live.get(replicaId)
     const clears = live === undefined ? descriptor : union(live.descriptor, descriptor)
     const installing: InstallingRecord = { kind: 'installing', ...record, clears }
-    if (live === undefined) catalog.assertCreatable([installing])
+    if (live === undefined) catalog.assertCreatable([installing], absorbed)
     else {
       assert(appliedIndex > live.appliedIndex && !live.sealed, 'the applied index never goes back')
       assert(live.descriptor.rangeId === descriptor.rangeId, 'a snapshot is of the replica’s range')
-      catalog.assertDisjoint([installing])
+      catalog.assertDisjoint([installing], absorbed)
       live.sealed = true
+    }
+    for (const going of absorbed) {
+      assert(isWithin(going.descriptor, descriptor), 'what a snapshot absorbs lies within it')
+      going.sealed = true
     }
     await writers.enqueue(async () => {
       await this.#options.flush()
       const batch = engine.batch()
-      const records = catalog.stage(batch, [installing])
+      const removed = absorbed.map((going) => ({ kind: 'removed', replicaId: going.replicaId }) as const)
+      for (const going of removed) batch.delete(memoryKey(going.replicaId))
+      const records = catalog.stage(batch, [installing, ...removed])
       await writers.write(batch)
       catalog.commit(records)
+      for (const going of removed) catalog.live.delete(going.replicaId)
     })
     return this.#finish(installing, live)
   }
@@ -239,4 +246,8 @@ function union(before: Span, after: Span): Span {
   assert(before.start === after.start, 'a range keeps its first key')
   const isLonger = before.end === null || (after.end !== null && before.end > after.end)
   return { start: before.start, end: isLonger ? before.end : after.end }
+}
+
+function isWithin(part: Span, whole: Span): boolean {
+  return part.start >= whole.start && (whole.end === null || (part.end !== null && part.end <= whole.end))
 }

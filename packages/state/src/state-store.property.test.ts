@@ -21,16 +21,22 @@ type Row = { readonly version: number; readonly value: string }
 /** Every version of every key, oldest first; null is a deletion. */
 type Twin = Map<Key, { readonly version: number; readonly value: string | null }[]>
 type Writes = readonly (readonly [Key, string | null, number])[]
-/** What an entry does: writes, or a cut at a key, behind which the new replica goes on. */
-type Applied = Writes | { readonly key: Key; readonly right: number }
+/** What an entry does: writes, or a cut, or a merge: with the other replica of it. `ageMs`: what its range remembers behind it. */
+interface Applied {
+  readonly writes: Writes
+  readonly right?: number
+  readonly ageMs: number
+}
 interface Model {
   readonly start: Key
   end: Key | null
-  /** Where its log begins. */
+  /** Where its log begins, and what the range remembers there. */
   readonly base: number
+  readonly baseAgeMs: number
   readonly log: Applied[]
 }
 type Step =
+  | { readonly kind: 'merge'; readonly replica: number }
   | { readonly kind: 'split'; readonly replica: number; readonly key: number }
   | { readonly kind: 'apply'; readonly replica: number; readonly writes: readonly (readonly [number, string | null])[] }
   | { readonly kind: 'flush' | 'crash' | 'kill' }
@@ -72,6 +78,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('split' as const), replica: fc.nat(), key: fc.nat(23) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('merge' as const), replica: fc.nat() }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('flush' as const) }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('turns' as const), count: fc.integer({ min: 1, max: 8 }) }) },
   {
@@ -104,6 +111,8 @@ class History {
   readonly #cacheBytesMax: number
   /** Everything ever applied and not lost, by replica. */
   readonly #models = new Map<number, Model>()
+  /** Merged away, by those that go on. */
+  readonly #gone = new Map<number, Model>()
   #lastId = 3
   #twin: Twin = new Map()
   #version = 0
@@ -119,7 +128,9 @@ class History {
   constructor(writeDelayMs: number, cacheBytesMax: number) {
     this.#engine = new MemoryEngine({ clock: this.clock, writeDelayMs })
     this.#cacheBytesMax = cacheBytesMax
-    for (const [i, { start, end }] of descriptors.entries()) this.#models.set(i + 1, { start, end, base: 0, log: [] })
+    for (const [i, { start, end }] of descriptors.entries()) {
+      this.#models.set(i + 1, { start, end, base: 0, baseAgeMs: 0, log: [] })
+    }
     this.#moments.add(textOf(new Map([1, 2, 3].map((id) => [id, 0]))))
   }
 
@@ -163,6 +174,7 @@ class History {
   async #take(each: Step): Promise<void> {
     if (each.kind === 'apply') this.#apply(this.#idAt(each.replica), each.writes)
     else if (each.kind === 'split') this.#split(this.#idAt(each.replica), KEYS[each.key]!)
+    else if (each.kind === 'merge') this.#merge(this.#idAt(each.replica))
     else if (each.kind === 'get') await this.#check(KEYS[each.key]!, this.#timestamp(each.back))
     else if (each.kind === 'safe-point') this.#store.advanceSafePoint(this.#timestamp(each.back))
     else if (each.kind === 'scan') this.#scan(each.scan)
@@ -181,7 +193,7 @@ class History {
     const keys = KEYS.filter((key) => key >= model.start && (model.end === null || key < model.end))
     const named: Writes =
       keys.length === 0 ? [] : pairs.map(([i, value]) => [keys[i % keys.length]!, value, ++this.#version] as const)
-    model.log.push(named)
+    model.log.push({ writes: named, ageMs: this.#version })
     const writes = named.map(([key, value, version]) =>
       Write.of(key, version, value === null ? undefined : Buffer.from(value)),
     )
@@ -199,8 +211,9 @@ class History {
     const replica = this.#store.replicas.get(id)!
     const { descriptor } = replica
     const epoch = { version: descriptor.epoch.version + 1, confVersion: 1 }
-    model.log.push({ key, right })
-    this.#models.set(right, { start: key, end: model.end, base: 1, log: [] })
+    const { ageMs } = replica.memory
+    model.log.push({ writes: [], right, ageMs })
+    this.#models.set(right, { start: key, end: model.end, base: 1, baseAgeMs: ageMs, log: [] })
     const left = { ...descriptor, end: key, epoch }
     const half = { ...descriptor, rangeId: right, start: key, epoch }
     const created = { replicaId: right, descriptor: half, applied: { index: 1, term: 1 } }
@@ -208,6 +221,25 @@ class History {
     model.end = key
     expect(state.memory.encode()).toEqual(replica.memory.encode())
     expect(this.#store.mayCreate(right)).toBe(false)
+    this.#moments.add(textOf(this.#indexes()))
+  }
+
+  /** With its neighbour, if that is durable. */
+  #merge(id: number): void {
+    const model = this.#models.get(id)!
+    const [right] = [...this.#models].find(([, { start }]) => start === model.end) ?? []
+    if (right === undefined) return
+    const [left, going] = [this.#store.replicas.get(id)!, this.#store.replicas.get(right)!]
+    if (going.flushedIndex === 0 && right > descriptors.length) return
+    const ageMs = Math.max(left.memory.ageMs, going.memory.ageMs)
+    model.log.push({ writes: [], right, ageMs })
+    const version = Math.max(left.descriptor.epoch.version, going.descriptor.epoch.version) + 1
+    const whole = { ...left.descriptor, end: going.descriptor.end, epoch: { version, confVersion: 1 } }
+    this.#store.applyMerge(left, lastIndex(model), 1, whole, going)
+    model.end = whole.end
+    this.#gone.set(right, this.#models.get(right)!)
+    this.#models.delete(right)
+    expect([this.#store.mayCreate(right), this.#store.replicas.has(right)]).toEqual([false, false])
     this.#moments.add(textOf(this.#indexes()))
   }
 
@@ -222,10 +254,12 @@ class History {
     const onFlushed = (flushed: ReadonlyMap<number, number>): void => {
       if (store !== this.#store) return
       this.#acknowledged = flushed
-      for (const [id, index] of before) if (index > flushed.get(id)!) this.#wrong ??= 'a flush missed what was applied'
+      for (const [id, index] of before) {
+        if (index > (flushed.get(id) ?? index)) this.#wrong ??= 'a flush missed what was applied'
+      }
       // A half that came to be behind the cut has not been flushed at all.
       const cut = new Map([...flushed].filter(([id, index]) => id <= descriptors.length || index > 0))
-      if (!this.#moments.has(textOf(cut))) this.#wrong ??= 'a flush was not one cut'
+      if (!this.#wasMoment(cut)) this.#wrong ??= 'a flush was not one cut'
     }
     store.flush().then(onFlushed, (error) => {
       // Of a store whose engine has crashed under it nothing is expected.
@@ -246,21 +280,34 @@ class History {
     this.#isCrashing = false
     const recovered = this.#indexes()
     expect(this.#moments).toContain(textOf(recovered))
-    for (const [id, index] of this.#acknowledged) if (index > 0) expect(recovered.get(id)).toBeGreaterThanOrEqual(index)
-    for (const id of this.#models.keys()) if (!recovered.has(id)) this.#models.delete(id)
-    this.#twin = new Map()
-    const entries: Writes[] = []
+    for (const [id, index] of this.#acknowledged) {
+      if (index > 0 && !this.#gone.has(id)) expect(recovered.get(id)).toBeGreaterThanOrEqual(index)
+    }
+    for (const [id, model] of [...this.#models, ...this.#gone]) {
+      const isThere = recovered.has(id)
+      const wasLost = !isThere && this.#models.delete(id)
+      if (!isThere) continue
+      // Not merged after all.
+      this.#gone.delete(id)
+      this.#models.set(id, model)
+      expect(wasLost).toBe(false)
+    }
+    const entries: Applied[] = [...this.#gone.values()].flatMap(({ log }) => log)
     for (const [id, model] of this.#models) {
-      const { start, descriptor, flushedIndex, appliedIndex } = { ...model, ...this.#store.replicas.get(id)! }
+      const { descriptor, flushedIndex, appliedIndex, memory } = this.#store.replicas.get(id)!
       expect(flushedIndex).toBe(appliedIndex)
       model.log.length = appliedIndex - model.base
       model.end = descriptor.end
-      expect(descriptor.start).toBe(start)
-      for (const one of model.log) if ('right' in one) expect(recovered.has(one.right)).toBe(true)
-      entries.push(...model.log.filter((one): one is Writes => !('right' in one)))
+      expect(descriptor.start).toBe(model.start)
+      expect(memory.ageMs).toBe(model.log.at(-1)?.ageMs ?? model.baseAgeMs)
+      entries.push(...model.log)
     }
-    entries.sort(([a], [b]) => (a?.[2] ?? 0) - (b?.[2] ?? 0))
-    for (const writes of entries) play(this.#twin, writes)
+    this.#twin = new Map()
+    const writes = entries.flatMap((one) => one.writes)
+    play(
+      this.#twin,
+      writes.sort(([, , one], [, , other]) => one - other),
+    )
     this.#moments = new Set([textOf(recovered)])
     this.#acknowledged = recovered
     for (const key of KEYS) await this.#check(key, this.#timestamp(20))
@@ -268,6 +315,15 @@ class History {
       this.#scan({ start: 0, end: null, reverse: false, limit: 100, bytesMax: 10_000, values: true, back })
     }
     await this.#finishScans()
+  }
+
+  /** Of those that are still there: what has merged since the cut was in it as well. */
+  #wasMoment(cut: ReadonlyMap<number, number>): boolean {
+    const isOf = (moment: string): boolean => {
+      const places = moment.split(' ').map((place) => place.split(':').map(Number) as [number, number])
+      return textOf(new Map(places.filter(([id]) => cut.has(id) || !this.#gone.has(id)))) === textOf(cut)
+    }
+    return [...this.#moments].some(isOf)
   }
 
   #indexes(): Map<number, number> {

@@ -13,10 +13,10 @@ import {
   decodeStoredValue,
   OperationMemory,
   type Span,
-  spanContains,
   type VersionedValue,
   type Write,
 } from '@cordillera/ranges'
+import { AppliedCut } from './applied-cut.js'
 import { feedBatch, feedDeletes } from './batch-feed.js'
 import { dataKey, dataSpan, historySpan, memoryKey } from './engine-keys.js'
 import { HeldHistory } from './held-history.js'
@@ -28,9 +28,9 @@ import type { LiveRecord } from './records.js'
 import {
   type LiveReplica,
   liveReplica,
+  type NewReplica,
   ReplicaCatalog,
   type ReplicaState,
-  splitReplica,
   stageMemory,
 } from './replica-catalog.js'
 import { openRows, type RowSource } from './rows.js'
@@ -87,13 +87,6 @@ export interface ScanResult {
   readonly more: boolean
 }
 
-export interface NewReplica {
-  readonly replicaId: ReplicaId
-  readonly descriptor: Descriptor
-  /** Where its log begins: the state is as after this entry. */
-  readonly applied: { readonly index: LogIndex; readonly term: Term }
-}
-
 const FLUSH_BYTES = 64 << 20
 
 /** Cumulative counts. */
@@ -114,7 +107,7 @@ export class StateStore {
   readonly #flushBytes: number
   readonly #onFlush: ((sample: FlushSample) => void) | undefined
   readonly stats: StateStats = { flushes: 0, entriesFlushed: 0, historyFlushed: 0, engineReads: 0, scans: 0 }
-  #advanced: LiveReplica[] = []
+  readonly #applied: AppliedCut
   readonly #writers: Writers
   readonly #snapshots: Snapshots
   /** A flush that has not made its cut yet: whoever asks now is served by it. */
@@ -140,6 +133,7 @@ export class StateStore {
     this.#overlay = new Overlay(options.cacheBytesMax ?? 2 * this.#flushBytes)
     this.#onFlush = options.onFlush
     this.#catalog = catalog
+    this.#applied = new AppliedCut(catalog, this.#overlay)
     this.#history = history
     this.#snapshots = new Snapshots({
       clock: options.clock,
@@ -272,15 +266,7 @@ export class StateStore {
     descriptor: Descriptor = replica.descriptor,
   ): void {
     this.#assertServing()
-    const live = this.#ownReplica(replica)
-    assertNext(live, index, term)
-    if (writes.length > 0) {
-      for (const { key } of writes) assert(spanContains(live.descriptor, key), 'a replica writes within its span')
-      this.#overlay.write(live.descriptor, writes, this.#catalog.safePoint)
-    }
-    const { start, end } = live.descriptor
-    assert(descriptor.start === start && descriptor.end === end, 'an entry leaves the span as it is')
-    this.#advance(live, index, term, descriptor)
+    this.#applied.apply(this.#ownReplica(replica), index, term, writes, descriptor)
   }
 
   /**
@@ -289,21 +275,17 @@ export class StateStore {
    */
   applySplit(replica: ReplicaState, index: LogIndex, term: Term, left: Descriptor, right: NewReplica): ReplicaState {
     this.#assertServing()
-    const live = this.#ownReplica(replica)
-    const { start, end } = live.descriptor
-    const isWhole = left.start === start && left.end === right.descriptor.start && right.descriptor.end === end
-    assert(isWhole && left.rangeId === live.descriptor.rangeId, 'the halves of a range are the range')
-    const { replicaId, descriptor, applied } = right
-    assert(!this.#catalog.knows(replicaId), 'a replica id is never used again')
-    assertNext(live, index, term)
-    this.#advance(live, index, term, left)
-    const created = splitReplica(
-      { replicaId, descriptor, appliedIndex: applied.index, appliedTerm: applied.term },
-      live.memory,
-    )
-    this.#catalog.live.set(replicaId, created)
-    this.#noteAdvanced(created)
-    return created
+    return this.#applied.split(this.#ownReplica(replica), index, term, left, right)
+  }
+
+  /**
+   * Applies an entry that makes one range of two: the left's replica has what both have, and remembers what both do; the right's
+   * is gone, and leaves a tombstone. No data moves. Durable with the next flush, all of it or nothing. The right has applied
+   * everything that it ever will.
+   */
+  applyMerge(left: ReplicaState, index: LogIndex, term: Term, whole: Descriptor, right: ReplicaState): void {
+    this.#assertServing()
+    this.#applied.merge(this.#ownReplica(left), index, term, whole, this.#ownReplica(right))
   }
 
   /** One page of a span, as of the moment of the call: exactly what was applied before. */
@@ -391,11 +373,15 @@ export class StateStore {
 
   /**
    * Puts a complete snapshot in the place of everything that the replica has, its memory included: all of it or nothing, also
-   * when the process dies. A replica that is here applies nothing meanwhile, is not ahead of it and has its span; a new one's
-   * span overlaps with no replica's and its id was never used here. Durable when it resolves.
+   * when the process dies. A replica that is here applies nothing meanwhile and is not ahead of it; a new one's id was never used
+   * here. Its span overlaps with no other replica's, but for those that have merged with it, which go as it comes
+   * (`absorbed`): they lie within it. Durable when it resolves.
    */
-  installSnapshot(staged: StagedSnapshot): Promise<ReplicaState> {
-    return this.#snapshots.install(staged)
+  installSnapshot(staged: StagedSnapshot, absorbed: readonly ReplicaState[] = []): Promise<ReplicaState> {
+    return this.#snapshots.install(
+      staged,
+      absorbed.map((replica) => this.#ownReplica(replica)),
+    )
   }
 
   /**
@@ -420,11 +406,10 @@ export class StateStore {
   }
 
   async #flushCut(): Promise<ReadonlyMap<ReplicaId, LogIndex>> {
-    const cut = this.#advanced
-    if (cut.length > 0) {
+    if (!this.#applied.isEmpty) {
       this.#flushing = true
       try {
-        await this.#writeCut(cut)
+        await this.#writeCut()
       } catch (error) {
         throw this.#writers.fail(error)
       } finally {
@@ -437,17 +422,16 @@ export class StateStore {
   }
 
   /** Everything up to the first `await` is the cut; what is applied later belongs to the next one. */
-  async #writeCut(cut: readonly LiveReplica[]): Promise<void> {
+  async #writeCut(): Promise<void> {
     const startedAt = this.#clock.now()
     const frozen = this.#overlay.cut()
-    this.#advanced = []
+    const { advanced, absorbed } = this.#applied.take()
     const batch = this.#engine.batch()
     const records: LiveRecord[] = []
-    for (const replica of cut) {
+    for (const replica of advanced) {
       const { replicaId, descriptor, appliedIndex, appliedTerm } = replica
       const memoryChecksum = stageMemory(batch, replica)
       records.push({ kind: 'live', replicaId, descriptor, appliedIndex, appliedTerm, memoryChecksum })
-      replica.advanced = false
     }
     const { safePoint } = this.#catalog
     await this.#history.collect(batch, safePoint)
@@ -458,16 +442,18 @@ export class StateStore {
       flushed: (key) => this.#flushed(key),
     })
     if (history > 0) this.#history.onPut()
-    const staged = this.#catalog.stage(batch, records)
+    const removed = absorbed.map(({ replicaId }) => ({ kind: 'removed', replicaId }) as const)
+    for (const { replicaId } of removed) batch.delete(memoryKey(replicaId))
+    const staged = this.#catalog.stage(batch, [...records, ...removed])
     await batch.write()
     this.#catalog.commit(staged)
-    for (const [i, replica] of cut.entries()) replica.flushedIndex = records[i]!.appliedIndex
+    for (const { replicaId, appliedIndex } of records) this.#catalog.onFlushed(replicaId, appliedIndex)
     this.#overlay.settle()
     this.stats.flushes++
     this.stats.entriesFlushed += frozen.values.size
     this.stats.historyFlushed += history
     const durationMs = this.#clock.now() - startedAt
-    this.#onFlush?.({ entries: frozen.values.size, history, replicas: cut.length, durationMs })
+    this.#onFlush?.({ entries: frozen.values.size, history, replicas: advanced.length, durationMs })
   }
 
   /** The newest version in the engine, before a flush writes over it. */
@@ -496,21 +482,6 @@ export class StateStore {
     return { entries: page.entries, more: page.full }
   }
 
-  #advance(live: LiveReplica, index: LogIndex, term: Term, descriptor: Descriptor): void {
-    const { version, confVersion } = live.descriptor.epoch
-    assert(descriptor.epoch.version >= version && descriptor.epoch.confVersion >= confVersion, 'epochs do not go back')
-    live.descriptor = descriptor
-    live.appliedIndex = index
-    live.appliedTerm = term
-    this.#noteAdvanced(live)
-  }
-
-  #noteAdvanced(live: LiveReplica): void {
-    if (live.advanced) return
-    live.advanced = true
-    this.#advanced.push(live)
-  }
-
   #onInstalled(hasHistory: boolean): void {
     this.#overlay.dropClean()
     if (hasHistory) this.#history.onPut()
@@ -530,10 +501,4 @@ export class StateStore {
 
 function present({ version, value }: Write): VersionedValue | undefined {
   return value === undefined ? undefined : { version, value }
-}
-
-function assertNext(live: LiveReplica, index: LogIndex, term: Term): void {
-  assert(!live.sealed, 'a replica that is being removed applies nothing')
-  assert(index === live.appliedIndex + 1, 'entries are applied one behind the other')
-  assert(term >= live.appliedTerm, 'terms do not go back in a log')
 }
