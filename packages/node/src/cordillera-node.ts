@@ -10,7 +10,7 @@ import {
 } from '@cordillera/base'
 import { RaftLog } from '@cordillera/raft-log'
 import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
-import { Replicas } from '@cordillera/replicas'
+import { Replicas, reportRange } from '@cordillera/replicas'
 import { defaultRouterLimits, Router } from '@cordillera/router'
 import { StateStore } from '@cordillera/state'
 import { Oracle, Snapshots, TimestampClient } from '@cordillera/system'
@@ -32,6 +32,7 @@ import { LatencyWindow } from './latency-window.js'
 import { LeaderPlacement } from './leader-placement.js'
 import { LoadMeter } from './load-meter.js'
 import { type NodeMetrics, takeMetrics } from './metrics.js'
+import type { MergeGoal } from './range-merging.js'
 import type { SplitGoal } from './range-splitting.js'
 import { RangeUpkeep, UPKEEP_METHODS, type UpkeepMethod } from './range-upkeep.js'
 import { Whereabouts } from './whereabouts.js'
@@ -91,7 +92,7 @@ export class CordilleraNode {
         fsyncs.add(sample.durationMs)
         ports.observer?.onLogSync?.(sample)
       },
-      onLogBytesMax: ({ groups }) => late.replicas?.onLogBytesMax(groups),
+      onLogBytesMax: ({ groups }) => late.replicas?.retention.onLogBytesMax(groups),
     })
     const founding = new Founding(config, ports)
     // No peer is met before the node has told the links who it is: until then only guests are answered.
@@ -240,6 +241,21 @@ export class CordilleraNode {
     return this.#upkeep.split(goal, timeoutMs)
   }
 
+  /** A number for an attempt to merge; higher than all before. Rejects as `IdAllocator.allocate`. */
+  allocateMergeAttempt(): Promise<number> {
+    return this.#upkeep.allocateMergeAttempt()
+  }
+
+  /** See `RangeMerging.merge`. */
+  mergeRanges(goal: MergeGoal, timeoutMs: number): Promise<void> {
+    return this.#upkeep.merge(goal, timeoutMs)
+  }
+
+  /** See `RangeMerging.abort`. */
+  abortMerge(goal: MergeGoal, timeoutMs: number): Promise<void> {
+    return this.#upkeep.abortMerge(goal, timeoutMs)
+  }
+
   /** A key that leaves about as much of the range on either side; undefined when there is none, or nobody could say. */
   middleKey(rangeId: RangeId): Promise<Key | undefined> {
     return this.#upkeep.middleKey(rangeId)
@@ -383,7 +399,7 @@ export class CordilleraNode {
       case 'places':
         return this.#whereabouts.onPlaces(body)
       case 'replicated':
-        this.#replicas.onReplicated(readReplicated(body))
+        this.#replicas.retention.onSaidReplicated(readReplicated(body))
         return null
       case 'draining':
         this.#leaderPlacement.onDraining(from)
@@ -401,10 +417,10 @@ export class CordilleraNode {
   }
 
   #sayReplicated(): void {
-    for (const [node, indexes] of this.#replicas.replicatedIndexes()) {
+    for (const [node, indexes] of this.#replicas.retention.replicatedIndexes()) {
       if (!this.#links.isUp(node)) continue
       this.#links.ask(node, 'replicated', indexes, REPORT_TIMEOUT_MS).then(
-        () => this.#replicas.onReplicatedSaid(node, indexes),
+        () => this.#replicas.retention.onSaid(node, indexes),
         () => {}, // Said again next time.
       )
     }
@@ -414,12 +430,12 @@ export class CordilleraNode {
     const { readsPerSec, writesPerSec } = this.#load.total
     let bytes = 0
     const ranges: NodeRangeReport[] = []
-    for (const report of this.#replicas.report()) {
-      const descriptor = this.#replicas.replica(report.rangeId)?.descriptor
+    for (const replica of [...this.#replicas.replicas()]) {
+      const rangeBytes = await this.#state.approximateBytes(replica.descriptor)
       // Gone in the meantime.
-      if (descriptor === undefined) continue
-      const rangeBytes = await this.#state.approximateBytes(descriptor)
+      if (replica.isClosed) continue
       bytes += rangeBytes
+      const report = reportRange(replica)
       ranges.push({ ...report, ...this.#load.of(report.rangeId), bytes: rangeBytes })
     }
     return {

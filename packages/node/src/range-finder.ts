@@ -1,5 +1,11 @@
 import { type Clock, CordilleraError, type Key, type Logger, type NodeId, type RangeId } from '@cordillera/base'
-import { type Descriptor, decodeDescriptor, encodeDescriptor, spanContains } from '@cordillera/ranges'
+import {
+  type Descriptor,
+  decodeDescriptor,
+  encodeDescriptor,
+  isNewerDescriptor,
+  spanContains,
+} from '@cordillera/ranges'
 import { type KnownDescriptor, newestOf, type Replicas } from '@cordillera/replicas'
 import type { StateStore } from '@cordillera/state'
 import type { PeerLinks } from '@cordillera/wire'
@@ -20,6 +26,8 @@ export interface RangeFinderParts {
   readonly logger: Logger
   /** Every node of the cluster, as far as is known. */
   nodes(): Iterable<NodeId>
+  /** Where the range began when it was last heard of. */
+  startOf(rangeId: RangeId): Key | undefined
   onFound(descriptor: Descriptor): void
 }
 
@@ -43,9 +51,29 @@ export class RangeFinder {
     const now = clock.now()
     if (now - (this.#lookedForAt.get(rangeId) ?? Number.NEGATIVE_INFINITY) < PAUSE_MS) return
     this.#lookedForAt.set(rangeId, now)
-    this.ask(rangeId, nodes()).catch((error) => {
+    this.#look(rangeId, nodes()).catch((error) => {
       logger.error('range-not-looked-for', { rangeId, error: String(error) })
     })
+  }
+
+  /** One that nobody has may be part of another one by now, which has its first key. */
+  async #look(rangeId: RangeId, nodes: Iterable<NodeId>): Promise<void> {
+    const { replicas, startOf, onFound } = this.#parts
+    const here = replicas.replica(rangeId)
+    if (here !== undefined) onFound(here.descriptor)
+    if ((await this.ask(rangeId, nodes)).length > 0) return
+    const start = startOf(rangeId)
+    if (start !== undefined) await this.findHolder(start)
+  }
+
+  /** The range that has the key, the newest of those that nodes tell of, this one among them. */
+  async findHolder(key: Key): Promise<Descriptor | undefined> {
+    const here = this.#holderOf(key)
+    const told = await this.#askRoute(key, this.#parts.nodes())
+    let newest = here
+    for (const one of told) if (newest === undefined || isNewerDescriptor(one, newest)) newest = one
+    if (newest !== undefined) this.#parts.onFound(newest)
+    return newest
   }
 
   /** Nobody here knows which range has the key: replicas of this node are looked through, then others are asked. */
@@ -79,18 +107,22 @@ export class RangeFinder {
     return undefined
   }
 
-  async #askRoute(key: Key, nodes: Iterable<NodeId>): Promise<void> {
+  async #askRoute(key: Key, nodes: Iterable<NodeId>): Promise<Descriptor[]> {
     const { links, nodeId: self, onFound } = this.#parts
+    const told: Descriptor[] = []
     const asked = [...nodes].map(async (nodeId) => {
       if (nodeId === self || !links.isUp(nodeId)) return
       try {
         const answer = await links.ask(nodeId, 'route', key, ASK_TIMEOUT_MS)
-        if (answer instanceof Uint8Array) onFound(decodeDescriptor(answer))
+        if (!(answer instanceof Uint8Array)) return
+        told.push(decodeDescriptor(answer))
+        onFound(told[told.length - 1]!)
       } catch (error) {
         if (!(error instanceof CordilleraError)) throw error
       }
     })
     await Promise.all(asked)
+    return told
   }
 
   /** Answers another node: the range as this node's replica has it durably; null where none takes part. */

@@ -100,7 +100,7 @@ export class RangeSplitting {
     if (refusalOf(replica, goal) !== undefined) return 'running'
     const replicaIds = places.map((_, i) => first + i)
     const command: SplitCommand = { kind: 'split', epoch, key: goal.key, rangeId: goal.rightId, replicaIds }
-    const reply = await new Promise<{ kind: string }>((resolve) => replica.proposeSplit(command, resolve))
+    const reply = await new Promise<{ kind: string }>((resolve) => replica.proposeAdmin(command, resolve))
     const { rangeId, rightId } = goal
     this.#parts.logger.info('split-proposed', { rangeId, rightId, outcome: reply.kind })
     return reply.kind === 'written' ? 'done' : 'running'

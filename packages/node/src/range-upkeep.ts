@@ -15,13 +15,14 @@ import type { PeerLinks } from '@cordillera/wire'
 import type { FoundedIdentity } from './founding.js'
 import { LeaderCalls } from './leader-calls.js'
 import { RangeFinder } from './range-finder.js'
+import { MERGE_METHODS, type MergeGoal, RangeMerging } from './range-merging.js'
 import { RangeSplitting, type SplitGoal } from './range-splitting.js'
 import { ReplicaReplacement } from './replica-replacement.js'
 import { ReplicaUpkeep } from './replica-upkeep.js'
 
 /**
  * What keeps ranges whole, on one node, put together: {@link RangeFinder} finds those that have moved, {@link ReplicaReplacement}
- * moves replicas, {@link RangeSplitting} cuts ranges in two, {@link ReplicaUpkeep} has damaged ones replaced and removed ones destroyed.
+ * moves replicas, {@link RangeSplitting} cuts ranges in two, {@link RangeMerging} makes one of two, {@link ReplicaUpkeep} has damaged ones replaced and removed ones destroyed.
  */
 export interface RangeUpkeepParts {
   readonly identity: FoundedIdentity
@@ -36,7 +37,7 @@ export interface RangeUpkeepParts {
 }
 
 /** What nodes ask each other about ranges. */
-export const UPKEEP_METHODS = ['range', 'route', 'replace', 'split', 'middle'] as const
+export const UPKEEP_METHODS = ['range', 'route', 'replace', 'split', 'middle', ...MERGE_METHODS] as const
 export type UpkeepMethod = (typeof UPKEEP_METHODS)[number]
 
 const MIDDLE_MS = 10_000
@@ -50,6 +51,8 @@ export class RangeUpkeep {
   readonly #rangeIds: IdAllocator
   readonly #replacement: ReplicaReplacement
   readonly #splitting: RangeSplitting
+  readonly #merging: RangeMerging
+  readonly #attempts: IdAllocator
   readonly #upkeep: ReplicaUpkeep
 
   constructor(parts: RangeUpkeepParts) {
@@ -66,10 +69,17 @@ export class RangeUpkeep {
     this.#rangeIds = new IdAllocator({ router: () => router, clock, name: 'range', first: firstRange })
     const common = { ...parts, nodeId: identity.nodeId }
     this.#calls = new LeaderCalls({ ...common, nodesOf: (rangeId) => this.#nodesOf(rangeId) })
-    this.#finder = new RangeFinder({ ...common, onFound: (descriptor) => router.learn([descriptor]) })
+    this.#finder = new RangeFinder({
+      ...common,
+      startOf: (rangeId) => [...router.descriptors()].find((one) => one.rangeId === rangeId)?.start,
+      onFound: (descriptor) => router.learn([descriptor]),
+    })
     const asking = { ...common, calls: this.#calls, allocateReplicaIds: (count: number) => replicaIds.allocate(count) }
     this.#replacement = new ReplicaReplacement(asking)
     this.#splitting = new RangeSplitting({ ...asking, finder: this.#finder })
+    this.#merging = new RangeMerging({ ...asking, finder: this.#finder })
+    const firstAttempt = { router: () => router, clock, name: 'merge', first: 1 }
+    this.#attempts = new IdAllocator(firstAttempt)
     this.#upkeep = new ReplicaUpkeep({
       ...common,
       finder: this.#finder,
@@ -80,6 +90,7 @@ export class RangeUpkeep {
   /** To be called about once a second. */
   onRound(): void {
     this.#upkeep.onRound()
+    this.#merging.onRound()
   }
 
   close(): void {
@@ -106,6 +117,21 @@ export class RangeUpkeep {
     return this.#splitting.split(goal, timeoutMs)
   }
 
+  /** A number for an attempt to merge; higher than all before. */
+  allocateMergeAttempt(): Promise<number> {
+    return this.#attempts.allocate()
+  }
+
+  /** See `RangeMerging.merge`. */
+  merge(goal: MergeGoal, timeoutMs: number): Promise<void> {
+    return this.#merging.merge(goal, timeoutMs)
+  }
+
+  /** See `RangeMerging.abort`. */
+  abortMerge(goal: MergeGoal, timeoutMs: number): Promise<void> {
+    return this.#merging.abort(goal, timeoutMs)
+  }
+
   /** Nobody here knows which range has the key. */
   onMissing(key: Key): void {
     this.#finder.onMissing(key)
@@ -124,6 +150,8 @@ export class RangeUpkeep {
         return this.#splitting.onAsked(body)
       case 'middle':
         return this.#splitting.onMiddleAsked(body)
+      default:
+        return this.#merging.onAsked(method, body)
     }
   }
 

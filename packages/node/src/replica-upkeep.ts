@@ -9,7 +9,8 @@ import type { RangeFinder } from './range-finder.js'
  *
  * Whether a replica was removed is asked of the others: its own word, or a single one's, is not enough (see
  * `isSurelyRemoved`). Asked are the nodes of the range as it is known here and, from one round to the next, of what they
- * have told; so one that was away for longer than all whom it knew were in the range finds those who are.
+ * have told; so one that was away for longer than all whom it knew were in the range finds those who are. Where nobody has the
+ * range, it may have become part of another one.
  */
 export interface ReplicaUpkeepParts {
   readonly nodeId: NodeId
@@ -89,10 +90,24 @@ export class ReplicaUpkeep {
     const newest = newestOf(known)
     const own = { replicaId, descriptor: state.descriptor }
     if (newest !== undefined) this.#told.set(rangeId, known.find((one) => one.descriptor === newest)!)
-    if (!isSurelyRemoved(replicaId, [own, ...known])) return
+    if (!isSurelyRemoved(replicaId, [own, ...known]) && !(known.length === 0 && (await this.#isMergedAway(state))))
+      return
     logger.info('replica-removed', { rangeId, replicaId })
     this.#told.delete(rangeId)
     await replicas.destroy(state)
+  }
+
+  /**
+   * Whether another range has the first key of this one, in a later version: it keeps that key until it has become part of another
+   * one, and is nothing any more then. While the replica here of the one that it waits for may have yet to merge with it, it is
+   * needed.
+   */
+  async #isMergedAway({ descriptor }: ReplicaState): Promise<boolean> {
+    const { finder, replicas } = this.#parts
+    const { merge, rangeId, start, epoch } = descriptor
+    if (merge?.kind === 'frozen' && replicas.replica(merge.leftId)?.isMember === true) return false
+    const holder = await finder.findHolder(start)
+    return holder !== undefined && holder.rangeId !== rangeId && holder.epoch.version > epoch.version
   }
 
   #replace(rangeId: RangeId, replicaId: ReplicaId): void {

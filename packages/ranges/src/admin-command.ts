@@ -15,7 +15,7 @@ import { PREFIXED_KEY_BYTES_MAX } from './limits.js'
  * What an entry of type `admin` does to the range itself, and its byte layout: `u8 format=1, u8 kind`, then
  *
  * - split: `varint version, varint confVersion, key key, varint rangeId, varint count, count × varint replicaId`,
- * - begin: `varint rightId, varint attempt`; abort, end: `varint attempt`,
+ * - begin: `varint version, varint rightId, varint attempt`; abort, end: `varint attempt`,
  * - freeze, thaw: `varint version, varint leftId, varint attempt`,
  * - merge: `varint version, varint confVersion, varint attempt, descriptor` of the right.
  *
@@ -38,6 +38,7 @@ export interface SplitCommand {
 
 export interface BeginMergeCommand {
   readonly kind: 'begin'
+  readonly version: number
   readonly rightId: RangeId
   readonly attempt: number
 }
@@ -76,7 +77,7 @@ export function encodeAdminCommand(command: AdminCommand, headerBytes: number): 
       for (const replicaId of command.replicaIds) writer.varint(replicaId)
       break
     case 'begin':
-      writer.varint(command.rightId).varint(command.attempt)
+      writer.varint(command.version).varint(command.rightId).varint(command.attempt)
       break
     case 'freeze':
     case 'thaw':
@@ -110,7 +111,7 @@ function readCommand(reader: ByteReader, kind: AdminCommand['kind'] | undefined)
     case 'split':
       return readSplit(reader)
     case 'begin':
-      return { kind, rightId: readId(reader), attempt: readId(reader) }
+      return { kind, version: reader.varint(), rightId: readId(reader), attempt: readId(reader) }
     case 'freeze':
     case 'thaw':
       return { kind, version: reader.varint(), leftId: readId(reader), attempt: readId(reader) }

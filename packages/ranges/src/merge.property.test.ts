@@ -51,7 +51,7 @@ class Pair {
     const known = this.known[at % Math.max(1, this.known.length)]
     switch (kind) {
       case 0:
-        this.#propose('left', { kind: 'begin', rightId: 8, attempt: ++this.attempts })
+        this.#propose('left', { kind: 'begin', version: this.left.epoch.version, rightId: 8, attempt: ++this.attempts })
         break
       case 1: // Read first, then the left is asked: of two reads, the later one may freeze or thaw.
         if (attempt > 0) this.known.push({ version, attempt })
@@ -113,7 +113,7 @@ class Pair {
 
   #applyLeft(command: AdminCommand): Descriptor | undefined {
     const { left } = this
-    if (command.kind === 'begin') return beginMerge(left, command.rightId, command.attempt)
+    if (command.kind === 'begin') return beginMerge(left, command.version, command.rightId, command.attempt)
     if (command.kind === 'merge') return merge(left, command.epoch, command.right, command.attempt)
     if (command.kind === 'abort') return abortMerge(left, command.attempt)
     return command.kind === 'end' ? endMerge(left, command.attempt) : undefined
@@ -145,9 +145,10 @@ describe('a merge', () => {
         pair.finish()
         pair.check()
         merges += pair.merged.length
+        // Of one that has merged, nothing is pending.
+        expect(pair.left.merge).toBeUndefined()
         if (pair.merged.length > 0) return
         expect(pair.right.merge).toBeUndefined()
-        expect(pair.left.merge).toBeUndefined()
         aborts += pair.attempts > 0 ? 1 : 0
       }),
       { numRuns: 4_000, seed: 4 },
@@ -158,9 +159,10 @@ describe('a merge', () => {
 
   it('takes its steps in their order alone, and neighbours on the same stores alone', () => {
     const [left, right] = [newLeft(), newRight()]
-    const absorbing = beginMerge(left, 8, 3)!
-    expect(beginMerge(absorbing, 8, 4)).toBeUndefined()
-    expect(beginMerge(left, 7, 4)).toBeUndefined()
+    const absorbing = beginMerge(left, 1, 8, 3)!
+    expect(beginMerge(absorbing, 1, 8, 4)).toBeUndefined()
+    expect(beginMerge(left, 1, 7, 4)).toBeUndefined()
+    expect(beginMerge(left, 2, 8, 4)).toBeUndefined()
     expect(freeze(right, 3, 7, 3)).toBeUndefined()
     expect(
       freeze({ ...right, replicas: replicas.map((one) => ({ ...one, type: 'learner' })) }, 4, 7, 3),
@@ -185,7 +187,7 @@ describe('a merge', () => {
     expect(endMerge(aborted, 2)).toBeUndefined()
     const ended = endMerge(aborted, 3)!
     expect(ended).toEqual({ ...left, lastMerge: 3 })
-    for (const attempt of [2, 3]) expect(beginMerge(ended, 8, attempt)).toBeUndefined()
-    expect(beginMerge(ended, 8, 4)).toBeDefined()
+    for (const attempt of [2, 3]) expect(beginMerge(ended, 1, 8, attempt)).toBeUndefined()
+    expect(beginMerge(ended, 1, 8, 4)).toBeDefined()
   })
 })

@@ -43,8 +43,17 @@ export function isFrozenBy({ merge }: Descriptor, leftId: RangeId, attempt: numb
   return merge?.kind === 'frozen' && merge.leftId === leftId && merge.attempt === attempt
 }
 
-/** Attempts of one left begin in rising order: none begins anew when it has ended, so that nobody thaws what has merged. */
-export function beginMerge(left: Descriptor, rightId: RangeId, attempt: number): Descriptor | undefined {
+/**
+ * Attempts of one left begin in rising order: none begins anew when it has ended, so that nobody thaws what has merged. `version`:
+ * the left's, when the right was seen to be its neighbour; it has not merged with it since, nor with anyone.
+ */
+export function beginMerge(
+  left: Descriptor,
+  version: number,
+  rightId: RangeId,
+  attempt: number,
+): Descriptor | undefined {
+  if (left.epoch.version !== version) return undefined
   if (left.merge !== undefined || rightId === left.rangeId || attempt <= (left.lastMerge ?? 0)) return undefined
   return { ...left, merge: { kind: 'absorbing', rightId, attempt }, lastMerge: attempt }
 }

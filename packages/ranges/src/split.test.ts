@@ -56,7 +56,7 @@ describe('commands to a range', () => {
     const large = { ...split, key: '\x00\xff', rangeId: 2 ** 40, replicaIds: [2 ** 50, 1] }
     const all: AdminCommand[] = [
       ...[split, large, { ...split, replicaIds: [] }],
-      { kind: 'begin', rightId: 9, attempt: 2 ** 40 },
+      { kind: 'begin', version: 5, rightId: 9, attempt: 2 ** 40 },
       { kind: 'freeze', version: 3, leftId: 8, attempt: 7 },
       { kind: 'thaw', version: 0, leftId: 8, attempt: 7 },
       {

@@ -1,14 +1,25 @@
-import { assert, type LogIndex, type Term } from '@cordillera/base'
+import { assert, assertNever, type LogIndex, type Term } from '@cordillera/base'
 import { ENTRY_HEADER_BYTES, type Entry, EntryType, entryPayload, isChange } from '@cordillera/raft-core'
 import {
+  type AdminCommand,
   type ApplyView,
+  abortMerge,
   applyEntry,
   type BlockResult,
+  beginMerge,
   type Descriptor,
   decodeAdminCommand,
   decodeReplicaChanges,
+  endMerge,
+  freeze,
+  isFrozen,
+  isFrozenBy,
+  type MergeCommand,
+  merge,
+  placeOn,
   type SplitCommand,
   splitDescriptor,
+  thaw,
 } from '@cordillera/ranges'
 import type { NewReplica, ReplicaState, StateStore } from '@cordillera/state'
 import type { RangeReply, RefusedReply } from '@cordillera/wire'
@@ -33,6 +44,10 @@ export interface EntryApplierParts {
   onReplicasChanged(): void
   /** It has cut the range: `right` is the other half's replica on this store. */
   onSplit(right: ReplicaState): void
+  /** It has merged the range with its right neighbour: `right` was that one's replica on this store. */
+  onMerged(right: ReplicaState): void
+  /** It was a command to the range, and has taken effect. */
+  onAdminApplied(command: AdminCommand): void
 }
 
 /** Where the log of a right half begins. */
@@ -59,11 +74,29 @@ export class EntryApplier {
   apply(entry: Entry): void {
     if (entry.type === EntryType.command) this.#applyCommands(entry)
     else if (isChange(entry.type)) this.#applyChange(entry)
-    else if (entry.type === EntryType.admin) this.#applySplit(entry, decodeAdminCommand(entryPayload(entry)))
+    else if (entry.type === EntryType.admin) this.#applyAdmin(entry, decodeAdminCommand(entryPayload(entry)))
     else {
       this.#parts.store.apply(this.#parts.state, entry.index, entry.term, [])
       this.#parts.proposals.takeApplied(entry.index, entry.term)
     }
+  }
+
+  #applyAdmin(entry: Entry, command: AdminCommand): void {
+    const { proposals, onAdminApplied } = this.#parts
+    const isEffective = this.#takeEffect(entry, command)
+    const waiting = proposals.takeApplied(entry.index, entry.term)
+    if (waiting !== undefined) this.#answer(waiting, [isEffective ? APPLIED : MISMATCH])
+    if (isEffective) onAdminApplied(command)
+  }
+
+  /** False: it has none. */
+  #takeEffect(entry: Entry, command: AdminCommand): boolean {
+    if (command.kind === 'split') return this.#applySplit(entry, command)
+    if (command.kind === 'merge') return this.#applyMerge(entry, command)
+    const { state, store } = this.#parts
+    const next = nextDescriptor(state.descriptor, command)
+    store.apply(state, entry.index, entry.term, [], next)
+    return next !== undefined
   }
 
   #applyCommands(entry: Entry): void {
@@ -81,8 +114,9 @@ export class EntryApplier {
   #applyChange(entry: Entry): void {
     const { state, store, proposals, onReplicasChanged } = this.#parts
     const { descriptor } = state
-    const next =
-      entry.type === EntryType.leave
+    const next = isFrozen(descriptor)
+      ? descriptor
+      : entry.type === EntryType.leave
         ? leaveDescriptor(descriptor)
         : changeDescriptor(descriptor, decodeReplicaChanges(entryPayload(entry)))
     store.apply(state, entry.index, entry.term, [], next)
@@ -90,14 +124,32 @@ export class EntryApplier {
     if (next !== descriptor) onReplicasChanged()
   }
 
-  #applySplit(entry: Entry, command: SplitCommand): void {
-    const { state, store, proposals, onSplit } = this.#parts
+  #applySplit(entry: Entry, command: SplitCommand): boolean {
+    const { state, store, onSplit } = this.#parts
     const halves = this.#decideSplit(command)
     if (halves === undefined) store.apply(state, entry.index, entry.term, [])
     else onSplit(store.applySplit(state, entry.index, entry.term, halves.left, halves.right))
-    const result: BlockResult = halves === undefined ? MISMATCH : APPLIED
-    const waiting = proposals.takeApplied(entry.index, entry.term)
-    if (waiting !== undefined) this.#answer(waiting, [result])
+    return halves !== undefined
+  }
+
+  #applyMerge(entry: Entry, { epoch, attempt, right }: MergeCommand): boolean {
+    const { state, store, onMerged } = this.#parts
+    const { descriptor, replicaId: own } = state
+    const place = descriptor.replicas.find(({ replicaId }) => replicaId === own)
+    const whole = place === undefined ? undefined : merge(descriptor, epoch, right, attempt)
+    if (place === undefined || whole === undefined) {
+      store.apply(state, entry.index, entry.term, [])
+      return false
+    }
+    const going = store.replicas.get(placeOn(right, place.nodeId)!.replicaId)
+    // Who proposed this has made sure of it, and it is durable.
+    assert(
+      going !== undefined && isFrozenBy(going.descriptor, descriptor.rangeId, attempt),
+      'the right of a merge is frozen on every store',
+    )
+    store.applyMerge(state, entry.index, entry.term, whole, going)
+    onMerged(going)
+    return true
   }
 
   /** Undefined: it has no effect. */
@@ -122,6 +174,27 @@ export class EntryApplier {
           : this.#parts.refused('epoch-mismatch')
       waiting[i]!.reply(reply)
     }
+  }
+}
+
+/** What the steps of a merge, but for the merge itself, make of the one range or the other; undefined: they have no effect. */
+function nextDescriptor(
+  descriptor: Descriptor,
+  command: Exclude<AdminCommand, SplitCommand | MergeCommand>,
+): Descriptor | undefined {
+  switch (command.kind) {
+    case 'begin':
+      return beginMerge(descriptor, command.version, command.rightId, command.attempt)
+    case 'freeze':
+      return freeze(descriptor, command.version, command.leftId, command.attempt)
+    case 'abort':
+      return abortMerge(descriptor, command.attempt)
+    case 'thaw':
+      return thaw(descriptor, command.version, command.leftId, command.attempt)
+    case 'end':
+      return endMerge(descriptor, command.attempt)
+    default:
+      return assertNever(command)
   }
 }
 

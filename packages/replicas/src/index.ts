@@ -9,5 +9,5 @@ export {
   type ReplicasLimits,
   type ReplicasOptions,
 } from './replicas-options.js'
-export type { RangeReport } from './report.js'
+export { type RangeReport, reportRange } from './report.js'
 export type { SystemLeadership, SystemSeat, TimestampSource, TimestampWaiter } from './timestamp-source.js'

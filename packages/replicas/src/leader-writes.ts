@@ -144,8 +144,12 @@ export class LeaderWrites implements TimestampWaiter {
   #ageMs(): number {
     const { core, clock, appliedAgeMs } = this.#parts
     const now = clock.now()
-    if (this.#age.term !== core.term) this.#age = { term: core.term, ageMs: appliedAgeMs(), sinceMs: now }
-    return this.#age.ageMs + Math.max(0, Math.floor(now - this.#age.sinceMs))
+    const ageMs = this.#age.ageMs + Math.max(0, Math.floor(now - this.#age.sinceMs))
+    const appliedMs = appliedAgeMs()
+    if (this.#age.term === core.term && appliedMs <= ageMs) return ageMs
+    // Another term, or an older range that has merged into this one.
+    this.#age = { term: core.term, ageMs: appliedMs, sinceMs: now }
+    return appliedMs
   }
 }
 

@@ -55,12 +55,17 @@ export class LogRetention {
     this.#overfull = new Set(groups)
   }
 
+  /** What every replica of these ranges is known to hold, said by their leaders. */
+  onSaidReplicated(indexes: Iterable<readonly [RangeId, LogIndex]>): void {
+    for (const [rangeId, index] of indexes) this.onReplicated(rangeId, index)
+  }
+
   onReplicated(rangeId: RangeId, index: LogIndex): void {
     if (index > (this.#replicated.get(rangeId) ?? 0)) this.#replicated.set(rangeId, index)
     this.#compact(rangeId)
   }
 
-  /** What each node has not been told yet of the ranges led here. */
+  /** What each node has not been told yet of the ranges led here; again until {@link onSaid}. */
   replicatedIndexes(): Map<NodeId, [RangeId, LogIndex][]> {
     const byNode = new Map<NodeId, [RangeId, LogIndex][]>()
     for (const [rangeId, replica] of this.#byRange) {

@@ -1,6 +1,6 @@
 import type { LogIndex } from '@cordillera/base'
 import type { RaftGroup } from '@cordillera/raft-core'
-import { spanContains } from '@cordillera/ranges'
+import { isFrozen, spanContains } from '@cordillera/ranges'
 import type { ReplicaState, StateStore } from '@cordillera/state'
 import type {
   IndexRequest,
@@ -119,6 +119,7 @@ export class ReplicaReads {
     if (request.kind === 'timestamps') reply(issue(request))
     else if (request.kind === 'index') reply({ kind: 'indexed', index: state.appliedIndex })
     else if (request.epochVersion !== state.descriptor.epoch.version) reply(refused('epoch-mismatch'))
+    else if (isFrozen(state.descriptor)) reply(refused('merging'))
     else if (request.at > 0 && request.at < store.safePoint) reply(refused('snapshot-expired'))
     else if (request.kind === 'scan') this.#scan(request, reply)
     else if (request.at > 0) void this.#readValuesAt(request, reply)

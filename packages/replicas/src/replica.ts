@@ -12,11 +12,12 @@ import {
 import { ENTRY_HEADER_BYTES, type Entry, type Message, type RaftGroup, type Ready } from '@cordillera/raft-core'
 import type { GroupLog } from '@cordillera/raft-log'
 import {
+  type AdminCommand,
   type Descriptor,
   encodeAdminCommand,
   encodeReplicaChanges,
+  isFrozen,
   type ReplicaChange,
-  type SplitCommand,
   WriteBlockBuilder,
 } from '@cordillera/ranges'
 import type { ReplicaState, StateStore } from '@cordillera/state'
@@ -59,6 +60,8 @@ export interface ReplicaObserver {
   onRestored(replica: Replica): void
   /** The entry at the applied index has cut the range; the other half's replica here is about to be opened. */
   onSplit(replica: Replica, right: ReplicaState): void
+  /** The entry at the applied index has merged the range with its right neighbour, whose replica here is about to go. */
+  onMerged(replica: Replica, right: ReplicaState): void
 }
 
 /** What a replica asks of its host. */
@@ -82,6 +85,10 @@ export interface ReplicaHost {
   onDescriptorChanged(replica: Replica): void
   /** The range was cut: `right` is the other half's replica on this store. Nothing of it runs yet. */
   onSplit(replica: Replica, right: ReplicaState): void
+  /** The range has merged with its right neighbour, whose replica on this store `right` was. */
+  onMerged(replica: Replica, right: ReplicaState): void
+  /** The range has taken another step of a merge. */
+  onMergeStep(replica: Replica, step: string): void
   /** The replica wants timestamps for its writes. */
   askTimestamps(waiter: TimestampWaiter): void
   /** It leads, and has applied everything that was committed before its term. Once a term. */
@@ -155,6 +162,11 @@ export class Replica implements SystemLeadership {
       refused: (reason) => this.#refused(reason),
       onReplicasChanged: () => this.#onReplicasChanged(),
       onSplit: (right) => this.#onSplit(right),
+      onMerged: (right) => {
+        this.#observer?.onMerged(this, right)
+        parts.host.onMerged(this, right)
+      },
+      onAdminApplied: (command) => this.#onAdminApplied(command),
     })
     this.#writes = new LeaderWrites({
       core: parts.core,
@@ -258,6 +270,7 @@ export class Replica implements SystemLeadership {
     if (this.#closed) return 'closing'
     const mayFollow = (request.kind === 'read' || request.kind === 'scan') && request.byFollower
     if (this.core.role !== 'leader' && !(mayFollow && this.isMember)) return 'not-leader'
+    if (isFrozen(this.descriptor) && request.kind !== 'index') return 'merging'
     if (request.kind === 'write') {
       return this.#writes.bytes + request.block.length > this.#limits.pendingBytesMax ? 'overloaded' : undefined
     }
@@ -309,7 +322,7 @@ export class Replica implements SystemLeadership {
    * `RaftGroup.proposeChange`.
    */
   proposeChanges(changes: readonly ReplicaChange[]): ReturnType<RaftGroup['proposeChange']> {
-    if (this.#closed) return { kind: 'refused', reason: 'not-leader', leader: 0 }
+    if (this.#closed || isFrozen(this.descriptor)) return { kind: 'refused', reason: 'not-leader', leader: 0 }
     const bytes = encodeReplicaChanges(changes, ENTRY_HEADER_BYTES)
     const result = this.core.proposeChange(stepsOf(changes), bytes)
     if (result.kind === 'proposed') this.#host.markDirty(this)
@@ -317,10 +330,10 @@ export class Replica implements SystemLeadership {
   }
 
   /**
-   * Proposes to cut the range in two; `reply` is called once: `written` when it has taken effect, with `epoch-mismatch` when it
-   * surely has not, because the range is another one by now (see `splitDescriptor`); otherwise as for a write.
+   * Proposes a command to the range itself; `reply` is called once: `written` when it has taken effect, with `epoch-mismatch`
+   * when it surely has not, because the range is another one by now; otherwise as for a write.
    */
-  proposeSplit(command: SplitCommand, reply: ReplyTo): void {
+  proposeAdmin(command: AdminCommand, reply: ReplyTo): void {
     const result = this.#closed
       ? undefined
       : this.core.propose(encodeAdminCommand(command, ENTRY_HEADER_BYTES), 'admin')
@@ -409,6 +422,12 @@ export class Replica implements SystemLeadership {
     this.#host.onDescriptorChanged(this)
   }
 
+  /** The others are to apply it soon as well: somebody waits for all of them, or for a leader. */
+  #onAdminApplied({ kind }: AdminCommand): void {
+    this.core.announceCommit()
+    if (kind !== 'split' && kind !== 'merge') this.#host.onMergeStep(this, kind)
+  }
+
   #onSplit(right: ReplicaState): void {
     this.#splitOff = [right, ...this.#splitOff.slice(0, SPLIT_OFF_MAX - 1)]
     this.#observer?.onSplit(this, right)
@@ -476,7 +495,7 @@ export class Replica implements SystemLeadership {
 
   /** Who asks the wrong node may not know who is in the range by now, nor what of it is another one. */
   #descriptorsFor(reason: RefusedReply['reason']): readonly Descriptor[] {
-    if (reason === 'not-leader') return [this.descriptor]
+    if (reason === 'not-leader' || reason === 'merging') return [this.descriptor]
     return reason === 'epoch-mismatch' ? [this.descriptor, ...this.#splitOff.map(({ descriptor }) => descriptor)] : []
   }
 }

@@ -195,7 +195,7 @@ describe('Replicas', () => {
     }
     await stores.execute(writeOf(descriptor, keyIn(descriptor, 'a'), 'x'))
     await stores.pass(1_000)
-    replicas.replicatedIndexes()
+    replicas.retention.replicatedIndexes()
     expect(fatal).toMatchObject([{ code: 'DISK_FAILED' }])
   })
 
@@ -208,7 +208,7 @@ describe('Replicas', () => {
     stores.cutOff.add(absent.nodeId)
     for (let i = 0; i < 10; i++) await stores.execute(writeOf(descriptor, `${descriptor.start}${i}`, 'x'))
     await stores.pass(1_000)
-    leader.replicas.replicatedIndexes()
+    leader.replicas.retention.replicatedIndexes()
     await stores.pass(1_000)
     const { log, core } = leader.replicas.replica(descriptor.rangeId)!
     expect(log.compactedIndex).toBeLessThan(core.lastIndex - 5)
@@ -217,7 +217,7 @@ describe('Replicas', () => {
       () => core.progressOf(absent.replicas.replica(descriptor.rangeId)!.replicaId)?.matchIndex === core.lastIndex,
       'it catches up',
     )
-    leader.replicas.replicatedIndexes()
+    leader.replicas.retention.replicatedIndexes()
     await stores.pass(1_000)
     expect(log.compactedIndex).toBe(core.lastIndex)
   })
@@ -239,7 +239,7 @@ describe('Replicas', () => {
     const said = others.map(news)
     expect(said).toEqual(others.map(() => [descriptor.rangeId, core.lastIndex]))
     expect(log.compactedIndex).toBe(core.lastIndex)
-    leader.replicas.onReplicatedSaid(others[0]!, [[descriptor.rangeId, core.lastIndex]])
+    leader.replicas.retention.onSaid(others[0]!, [[descriptor.rangeId, core.lastIndex]])
     expect(others.map(news)).toEqual([undefined, said[1]])
     leader.replicas.onLinkUp(others[0]!, 2)
     expect(news(others[0]!)).toEqual(said[0])
@@ -256,7 +256,7 @@ describe('Replicas', () => {
     const durable = core.durableIndex
     leader.replicas.execute(writeOf(descriptor, keyIn(descriptor, 'a'), 'x'), () => {})
     await stores.until(() => core.commitIndex > durable, 'the followers alone commit')
-    const said = [...leader.replicas.replicatedIndexes().values()].flat()
+    const said = [...leader.replicas.retention.replicatedIndexes().values()].flat()
     for (const [rangeId, index] of said) if (rangeId === descriptor.rangeId) expect(index).toBeLessThanOrEqual(durable)
     expect(core.durableIndex).toBe(durable)
     leader.disk.releaseSyncs()

@@ -1,7 +1,6 @@
 import {
   CordilleraError,
   type Incarnation,
-  type LogIndex,
   type NodeId,
   type RangeId,
   type ReplicaId,
@@ -12,15 +11,16 @@ import type { Message, Ready } from '@cordillera/raft-core'
 import { checkWriteBlock, type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import type { ReplicaState } from '@cordillera/state'
 import type { RangeReply, RangeRequest, SnapshotMessage, TimestampsRequest } from '@cordillera/wire'
+import { AbsorbedRanges } from './absorbed-ranges.js'
 import { drainLeaderships } from './drain-leaderships.js'
 import { EarlyVotes } from './early-votes.js'
 import { LogRetention } from './log-retention.js'
 import { beginSplitLog, forgetOrphans, isAlone, openRaftGroup } from './open-raft-group.js'
 import type { ReplyTo } from './proposals.js'
+import { mayRest } from './quiescence.js'
 import { ReadyLoop } from './ready-loop.js'
 import { Replica, type ReplicaHost } from './replica.js'
 import type { ReplicasCounts, ReplicasOptions } from './replicas-options.js'
-import { type RangeReport, reportRange } from './report.js'
 import { SnapshotReceiver } from './snapshot-receiver.js'
 import { SnapshotSender } from './snapshot-sender.js'
 import { mayCreate, type SnapshotsHost } from './snapshots-host.js'
@@ -58,11 +58,13 @@ export class Replicas implements ReplicaHost {
   readonly #options: ReplicasOptions
   readonly #byRange = new Map<RangeId, Replica>()
   readonly #awake = new Set<Replica>()
-  readonly #retention: LogRetention
+  /** How much of the logs is kept, and what nodes tell each other for it. */
+  readonly retention: LogRetention
   readonly #host: SnapshotsHost
   readonly #sender: SnapshotSender
   readonly #receiver: SnapshotReceiver
   readonly #early = new EarlyVotes()
+  readonly #absorbed: AbsorbedRanges
   readonly #loop: ReadyLoop
   #tickTimer: Timer | undefined
   #phase: 'running' | 'draining' | 'closed' = 'running'
@@ -77,12 +79,13 @@ export class Replicas implements ReplicaHost {
   constructor(options: ReplicasOptions) {
     this.#options = options
     const { clock, log } = options
+    this.#absorbed = new AbsorbedRanges((rangeId) => this.#byRange.get(rangeId))
     this.#loop = new ReadyLoop({ clock, log, counts: this.counts, onFatal: (error) => this.onFatal(error) })
     this.#host = this.#snapshotsHost()
     this.#sender = new SnapshotSender(this.#host)
     this.#receiver = new SnapshotReceiver(this.#host)
     const pinnedIndex = (replica: Replica) => this.#sender.pinnedIndex(replica)
-    this.#retention = new LogRetention(
+    this.retention = new LogRetention(
       { ...options, pinnedIndex, onFatal: (error) => this.onFatal(error) },
       this.#byRange,
     )
@@ -111,10 +114,6 @@ export class Replicas implements ReplicaHost {
     for (const { state } of this.#silenced.values()) yield state.descriptor
   }
 
-  report(): RangeReport[] {
-    return Array.from(this.#byRange.values(), reportRange)
-  }
-
   /**
    * Executes a request of another process, as {@link execute}. Throws `CORRUPT`, taking nothing, when a write's block is
    * malformed: what is in the log must be applicable everywhere.
@@ -129,7 +128,7 @@ export class Replicas implements ReplicaHost {
     if (this.#phase === 'draining') this.#lastRequestAt = this.#options.clock.now()
     const replica = this.#byRange.get(request.rangeId)
     if (this.#phase === 'closed') reply({ kind: 'refused', reason: 'closing', leader: 0, descriptors: [] })
-    else if (replica === undefined) reply({ kind: 'refused', reason: 'no-range', leader: 0, descriptors: [] })
+    else if (replica === undefined) reply(this.#absorbed.refusal(request.rangeId))
     else replica.execute(request, reply)
   }
 
@@ -176,27 +175,8 @@ export class Replicas implements ReplicaHost {
     else this.#receiver.onMessage(from, message)
   }
 
-  /** The log has outgrown its bound, and these groups keep its oldest segment. */
-  onLogBytesMax(groups: readonly ReplicaId[]): void {
-    this.#retention.onLogBytesMax(groups)
-  }
-
-  /** What every replica of these ranges is known to hold, said by their leaders. */
-  onReplicated(indexes: Iterable<readonly [RangeId, LogIndex]>): void {
-    for (const [rangeId, index] of indexes) this.#retention.onReplicated(rangeId, index)
-  }
-
-  /** The indexes to say to the other replicas' nodes, for the ranges led here; again until {@link onReplicatedSaid}. */
-  replicatedIndexes(): Map<NodeId, [RangeId, LogIndex][]> {
-    return this.#retention.replicatedIndexes()
-  }
-
-  onReplicatedSaid(node: NodeId, indexes: readonly (readonly [RangeId, LogIndex])[]): void {
-    this.#retention.onSaid(node, indexes)
-  }
-
   onLinkUp(node: NodeId, _incarnation: Incarnation): void {
-    this.#retention.onLinkUp(node)
+    this.retention.onLinkUp(node)
     this.#wakeAll(node)
   }
 
@@ -272,7 +252,7 @@ export class Replicas implements ReplicaHost {
 
   /**
    * The right half's group begins, or goes on where its log was before a crash. Where the left half is led, the right one is
-   * campaigned for at once, and the others are told of the split at once, so that they can vote.
+   * campaigned for at once.
    */
   onSplit(left: Replica, right: ReplicaState): void {
     const { log, logger, onDescriptors } = this.#options
@@ -286,10 +266,26 @@ export class Replicas implements ReplicaHost {
     const early = this.#early.take(replicaId)
     const replica = this.#byRange.get(descriptor.rangeId)
     if (replica === undefined) return
-    if (left.core.role === 'leader') {
-      left.core.announceCommit()
-      this.campaign(replica)
-    } else if (early !== undefined) replica.step(early.message, early.from)
+    if (left.core.role === 'leader') this.campaign(replica)
+    else if (early !== undefined) replica.step(early.message, early.from)
+  }
+
+  onMerged(left: Replica, right: ReplicaState): void {
+    const { rangeId } = left.descriptor
+    this.#absorb(rangeId, [right])
+    this.#options.logger.info('range-merged', { rangeId, right: right.descriptor.rangeId, replicaId: right.replicaId })
+    this.#options.onDescriptors([left.descriptor])
+    // Its log may go once its tombstone is durable; after a crash it goes at the next opening.
+    this.#options.state
+      .flush()
+      .then(() => this.#options.log.removeGroup(right.replicaId))
+      .catch((error) => this.onFatal(error))
+  }
+
+  onMergeStep({ descriptor }: Replica, step: string): void {
+    const { rangeId, epoch, merge } = descriptor
+    this.#options.logger.info('merge-step', { rangeId, step, version: epoch.version, attempt: merge?.attempt })
+    this.#options.onDescriptors([descriptor])
   }
 
   askTimestamps(waiter: TimestampWaiter): void {
@@ -404,7 +400,7 @@ export class Replicas implements ReplicaHost {
       if (replica.idleTicks >= this.#options.limits.idleTicksBeforeRest) this.#tryRest(replica)
       if (core.hasReady()) this.markDirty(replica)
     }
-    this.#retention.onTick()
+    this.retention.onTick()
     this.#sender.onTick()
     this.#receiver.onTick()
   }
@@ -416,15 +412,9 @@ export class Replicas implements ReplicaHost {
     this.markDirty(replica)
   }
 
-  /** A leader rests while it hears every voter's node, a follower while it hears its leader's. */
   #mayRest(replica: Replica): boolean {
-    if (replica.descriptor.rangeId === SYSTEM_RANGE_ID || this.#phase !== 'running') return false
     const { links, nodeId } = this.#options
-    if (replica.core.role === 'leader') {
-      return replica.descriptor.replicas.every((place) => place.nodeId === nodeId || links.isUp(place.nodeId))
-    }
-    const leaderNode = replica.nodeOf(replica.core.leader)
-    return leaderNode !== 0 && links.isUp(leaderNode)
+    return this.#phase === 'running' && mayRest(replica, nodeId, (node) => links.isUp(node))
   }
 
   #wakeAll(node: NodeId): void {
@@ -449,6 +439,17 @@ export class Replicas implements ReplicaHost {
     }
     this.#silenced.set(rangeId, { state, reason })
     this.#options.logger.error('replica-silenced', { rangeId, replicaId, reason })
+  }
+
+  /** These ranges are part of another one from now on: their replicas here take no part any more. */
+  #absorb(by: RangeId, going: readonly ReplicaState[]): void {
+    for (const state of going) {
+      const { rangeId } = state.descriptor
+      const replica = this.#byRange.get(rangeId)
+      if (replica?.state === state) this.#leave(replica)
+      if (this.#silenced.get(rangeId)?.state === state) this.#silenced.delete(rangeId)
+      this.#absorbed.add(rangeId, by)
+    }
   }
 
   /** It takes no part any more. */
@@ -494,6 +495,7 @@ export class Replicas implements ReplicaHost {
       replica: (rangeId) => this.#byRange.get(rangeId),
       silencedState: (rangeId) => this.#silenced.get(rangeId)?.state,
       destroy: (former) => this.destroy(former),
+      absorb: (by, going) => this.#absorb(by, going),
       onCreated: (created) => {
         if (this.#phase === 'closed') return
         this.#openReplica(created)

@@ -1,6 +1,6 @@
 import { CordilleraError, type NodeId, paced, type RangeId, type ReplicaId } from '@cordillera/base'
 import { type Span, spansOverlap } from '@cordillera/ranges'
-import type { SnapshotHead, StagedSnapshot } from '@cordillera/state'
+import type { ReplicaState, SnapshotHead, StagedSnapshot } from '@cordillera/state'
 import type { SnapshotCancelled, SnapshotChunk, SnapshotOffer, SnapshotOutcome } from '@cordillera/wire'
 import type { Replica } from './replica.js'
 import { mayCreate, type SnapshotsHost } from './snapshots-host.js'
@@ -184,12 +184,13 @@ export class SnapshotReceiver {
 
   /**
    * Whether another range here has any of the span: one that was cut elsewhere and not yet here, or one that has yet to go. The
-   * replica itself, and the damaged one that makes room for it, are no others.
+   * replica itself, the damaged one that makes room for it, and those that wait to be merged with it, are no others.
    */
   #isOccupied({ rangeId, to }: Stream, span: Span): boolean {
     const former = this.#host.silencedState(rangeId)
     for (const other of this.#host.state.replicas.values()) {
-      if (other.replicaId !== to && other !== former && spansOverlap(other.descriptor, span)) return true
+      const isOther = other.replicaId !== to && other !== former && !isFrozenFor(other, rangeId)
+      if (isOther && spansOverlap(other.descriptor, span)) return true
     }
     // Those that are being installed are not among them yet.
     for (const { phase, staged } of this.#streams) {
@@ -222,18 +223,31 @@ export class SnapshotReceiver {
   }
 
   async #installIn(replica: Replica, staged: StagedSnapshot, { index, term }: SnapshotHead): Promise<boolean> {
-    const { log, state } = this.#host
+    const { log } = this.#host
     if (replica.replicaId !== staged.replicaId || !replica.tryBeginRestore(index, term)) return false
     // The term of a snapshot is durable before the snapshot is.
     await log.flush()
     if (replica.isClosed) return false
-    await state.installSnapshot(staged)
+    await this.#installAbsorbing(staged)
     replica.finishRestore()
     return true
   }
 
+  /** What has merged with the range since goes as the snapshot comes. */
+  async #installAbsorbing(staged: StagedSnapshot): Promise<ReplicaState> {
+    const { state, log } = this.#host
+    const { descriptor } = staged.head!
+    const going = [...state.replicas.values()].filter((one) => {
+      return isFrozenFor(one, descriptor.rangeId) && spansOverlap(one.descriptor, descriptor)
+    })
+    this.#host.absorb(descriptor.rangeId, going)
+    const installed = await state.installSnapshot(staged, going)
+    for (const { replicaId } of going) log.removeGroup(replicaId)
+    return installed
+  }
+
   async #installNew(stream: Stream, staged: StagedSnapshot, head: SnapshotHead): Promise<boolean> {
-    const { log, state } = this.#host
+    const { log } = this.#host
     if (!this.#isWanted(stream, head)) return false
     const { to: replicaId, rangeId } = stream
     const former = this.#host.silencedState(rangeId)
@@ -243,8 +257,7 @@ export class SnapshotReceiver {
     const { hardState } = group
     if (head.term > hardState.term) group.append([], { term: head.term, vote: 0, commitIndex: hardState.commitIndex })
     await log.flush()
-    const installed = await state.installSnapshot(staged)
-    this.#host.onCreated(installed)
+    this.#host.onCreated(await this.#installAbsorbing(staged))
     return true
   }
 
@@ -309,4 +322,9 @@ export class SnapshotReceiver {
     for (const stream of this.#streams) if (stream.to === replicaId) return stream
     return undefined
   }
+}
+
+/** Whether it waits to be merged with the range. */
+function isFrozenFor({ descriptor: { merge } }: ReplicaState, leftId: RangeId): boolean {
+  return merge?.kind === 'frozen' && merge.leftId === leftId
 }

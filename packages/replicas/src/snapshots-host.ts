@@ -19,6 +19,8 @@ export interface SnapshotsHost {
   silencedState(rangeId: RangeId): ReplicaState | undefined
   /** Destroys a replica that takes no part any more, durably. */
   destroy(state: ReplicaState): Promise<void>
+  /** These have merged with the range: they take no part any more. */
+  absorb(by: RangeId, going: readonly ReplicaState[]): void
   /** A replica has come to be, durably. */
   onCreated(state: ReplicaState): void
   onFatal(error: unknown): void

@@ -178,7 +178,7 @@ describe('the log of a store', () => {
     await stores.pass(1_000)
     const { log, replicaId, state } = replicaAt(leader, range)
     expect(log.lastIndex - log.compactedIndex).toBeGreaterThanOrEqual(10)
-    leader.replicas.onLogBytesMax([replicaId])
+    leader.replicas.retention.onLogBytesMax([replicaId])
     await stores.until(() => log.compactedIndex === state.flushedIndex && state.flushedIndex > 0, 'the compaction')
     stores.rejoin(laggard.nodeId)
     await untilEqual(stores, range, leader, laggard)

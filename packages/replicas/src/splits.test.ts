@@ -40,7 +40,7 @@ function commandFor({ epoch }: Descriptor, key = 'm'): SplitCommand {
 async function split(stores: Stores, range: Descriptor, key = 'm'): Promise<RangeReply> {
   const replies: RangeReply[] = []
   const leader = stores.leaderOf(range.rangeId)!
-  replicaAt(leader, range.rangeId)!.proposeSplit(commandFor(range, key), (reply) => replies.push(reply))
+  replicaAt(leader, range.rangeId)!.proposeAdmin(commandFor(range, key), (reply) => replies.push(reply))
   await stores.until(() => replies.length > 0, 'the end of a split')
   return replies[0]!
 }
@@ -102,7 +102,7 @@ describe('a range that is cut', () => {
     const { stores, range, leader } = await open()
     const replies: RangeReply[] = []
     const replica = replicaAt(leader, range.rangeId)!
-    replica.proposeSplit(commandFor(range), () => {})
+    replica.proposeAdmin(commandFor(range), () => {})
     // Behind the split in the log, with the epoch that it still had.
     leader.replicas.execute(writeOf(range, 'y', 'too late'), (reply) => replies.push(reply))
     leader.replicas.execute(readOf(range, 'y', stores.oracle.take()), (reply) => replies.push(reply))

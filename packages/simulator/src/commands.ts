@@ -7,7 +7,7 @@ import type { SimulatedNode } from './simulated-node.js'
 import { hexFraction } from './workload.js'
 
 /**
- * What an operator would have done to a cluster: replicas moved, ranges cut. One thing a range at a time; it is asked for again
+ * What an operator would have done to a cluster: replicas moved, ranges cut and merged. One thing a range at a time; it is asked for again
  * and again, of whoever is there, until it is done or cannot be done any more, also after everything was healed.
  */
 type Command = (typeof COMMANDS)[number]
@@ -34,7 +34,26 @@ export class Commands {
   begin(kind: Command, machine: SimulatedNode, random: Random): string | undefined {
     const replica = machine.replicas.at(random.below(Math.max(1, machine.replicas.length)))
     if (replica === undefined || this.#underWay.has(replica.descriptor.rangeId)) return undefined
-    return kind === 'move' ? this.#move(replica.descriptor, random) : this.#split(replica.descriptor, random)
+    const { descriptor } = replica
+    if (kind === 'merge') return this.#merge(descriptor, random)
+    return kind === 'move' ? this.#move(descriptor, random) : this.#split(descriptor, random)
+  }
+
+  /** Given up in the middle now and then, or forgotten. */
+  #merge({ rangeId: leftId, end: key }: Descriptor, random: Random): string | undefined {
+    const right = this.#cluster.machines.flatMap(({ replicas }) => replicas).find((one) => one.descriptor.start === key)
+    if (key === null || leftId === SYSTEM_RANGE_ID || right === undefined) return undefined
+    const { rangeId: rightId } = right.descriptor
+    const [attemptsMax, gives] = [1 + random.below(8), random.below(3)]
+    let attempt: number | undefined
+    let attempts = 0
+    this.#attempt(leftId, async (node) => {
+      attempt ??= await node.allocateMergeAttempt()
+      const goal = { leftId, rightId, key, attempt }
+      if (gives === 0 || ++attempts <= attemptsMax) return node.mergeRanges(goal, ATTEMPT_MS)
+      if (gives === 1) await node.abortMerge(goal, ATTEMPT_MS)
+    })
+    return `range ${leftId} with ${rightId}`
   }
 
   #move({ rangeId, replicas }: Descriptor, random: Random): string | undefined {

@@ -15,7 +15,7 @@ import { type Configuration, type Entry, type HardState, isQuorum, type Ready } 
  * - *durability*: what is committed is durable on a quorum, of both halves of a joint configuration; what was said to be
  *   durable is there after a crash,
  * - *hard state*: terms and commit indexes never go back, and a vote is never changed within its term,
- * - *splits*: a range is cut into the same halves everywhere,
+ * - *splits*, *merges*: a range is cut into the same halves everywhere, and made of the same two,
  * - *coverage*: ranges have every key, and no two of a store have the same.
  *
  * It remembers everything ever written, so that what two replicas that never met disagree on is found as well. What it
@@ -83,6 +83,7 @@ export class RaftChecker {
   readonly #replicas = new Map<ReplicaId, Written>()
   /** By range and index, what became of it. */
   readonly #splits = new Map<string, string>()
+  readonly #merges = new Map<string, string>()
 
   /** A life of the replica begins with what its disk held. */
   onOpened(replica: CheckedReplica): void {
@@ -149,6 +150,16 @@ export class RaftChecker {
     // What its log begins behind.
     committed.set(index, { term, bytes: '', inTerm: term })
     this.#range(right).committedIndex = Math.max(committedIndex, index)
+  }
+
+  /** The entry at the applied index has made one range of two: everywhere of the same, at the same place of the right's log. */
+  onMerged(replica: CheckedReplica, right: Pick<CheckedReplica, 'descriptor'>): void {
+    const { descriptor, state } = replica
+    const at = `${descriptor.rangeId}:${state.appliedIndex}`
+    const whole = JSON.stringify([descriptor, right.descriptor])
+    const known = this.#merges.get(at)
+    if (known === undefined) this.#merges.set(at, whole)
+    else if (known !== whole) this.#fail(`merge: ${whole} here and ${known} there`, replica)
   }
 
   /** What `ready` appends is in the log, and not durable yet. */

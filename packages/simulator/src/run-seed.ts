@@ -162,14 +162,15 @@ function probedKeys({ machines }: SimulatedCluster): Set<string> {
   return new Set(starts.filter(isOfUsers).map((start) => `${start.slice(prefix.length)}probe`))
 }
 
-/** Replicas whose logs were damaged are replaced, and those that were removed destroyed, without anybody's doing. */
+/** Replicas whose logs were damaged are replaced, those that were removed destroyed, and merges ended, without anybody's doing. */
 async function repair({ clock, machines }: SimulatedCluster): Promise<string[]> {
   const nodeIds = new Set(machines.map(({ node }) => node?.identity.nodeId))
   // What is on machines that are gone has nobody to replace it.
-  const isWhole = ({ isMember, descriptor: { replicas } }: Replica): boolean => {
+  const isWhole = ({ isMember, descriptor: { replicas, merge } }: Replica): boolean => {
     const there = replicas.filter(({ nodeId }) => nodeIds.has(nodeId))
     const isOneEach = new Set(there.map(({ nodeId }) => nodeId)).size === there.length
-    return isMember && isOneEach && there.length <= REPLICAS && there.every(({ type }) => type === 'voter')
+    const isSettled = there.every(({ type }) => type === 'voter') && merge === undefined
+    return isMember && isOneEach && there.length <= REPLICAS && isSettled
   }
   const broken = (): string[] =>
     machines.flatMap(({ address, node, replicas }) => {
@@ -179,7 +180,8 @@ async function repair({ clock, machines }: SimulatedCluster): Promise<string[]> 
         ...(silenced > 0 ? [`repair: ${silenced} replicas of ${address} are not replaced`] : []),
         ...strays.map(({ replicaId, descriptor }) => {
           const places = descriptor.replicas.map((place) => `${place.replicaId}@${place.nodeId} ${place.type}`)
-          return `repair: replica ${replicaId} of range ${descriptor.rangeId} on ${address} sees ${places.join(', ')}`
+          const merge = descriptor.merge === undefined ? '' : `, ${JSON.stringify(descriptor.merge)}`
+          return `repair: replica ${replicaId} of range ${descriptor.rangeId} on ${address} sees ${places.join(', ')}${merge}`
         }),
       ]
     })

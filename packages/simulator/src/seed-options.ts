@@ -41,7 +41,8 @@ export interface FaultMix {
  * - disks: `power-loss`, `power-loss-all`, `stall` (syncs), `slow-disk`, `disk-error` (EIO at a write or sync), `disk-full`,
  *   `rot` (a bit of what was synced, or a segment is cut off), `wipe` (everything is gone), `old-image` (everything is as
  *   it was seconds ago, or the log has lost its end),
- * - by command: `move` (a replica, to a machine that has none of its range), `split` (a range, at any key).
+ * - by command: `move` (a replica, to a machine that has none of its range), `split` (a range, at any key),
+ *   `merge` (a range with its right neighbour).
  */
 export const NETWORK_FAULTS = ['partition', 'halves', 'bridge', 'one-way', 'isolate', 'slow', 'clog', 'reset'] as const
 export const PROCESS_FAULTS = ['kill', 'kill-all', 'close', 'pause', 'drift', 'clock-jump'] as const
@@ -56,7 +57,7 @@ export const DISK_FAULTS = [
   'wipe',
   'old-image',
 ] as const
-export const COMMANDS = ['move', 'split'] as const
+export const COMMANDS = ['move', 'split', 'merge'] as const
 export const FAULT_KINDS = [...NETWORK_FAULTS, ...PROCESS_FAULTS, ...DISK_FAULTS, ...COMMANDS] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 

@@ -313,6 +313,7 @@ export class SimulatedNode {
       onConfiguration: (replica) => observer.onConfiguration(replica),
       onRestored: (replica) => observer.onRestored(replica),
       onSplit: (replica, right) => observer.onSplit(replica, right),
+      onMerged: (replica, right) => observer.onMerged(replica, right),
     }
   }
 

@@ -137,6 +137,7 @@ export interface ScannedEntry extends VersionedValue {
  * `epoch-mismatch`: the span changed; `descriptors` are the ranges now there. `overloaded`: too much is waiting.
  * `lost`: the proposal was replaced by another leader's entry. `closing`: the node shuts down. `snapshot-expired`: the
  * versions at the timestamp may be collected already. `not-ready`: the leader cannot issue timestamps yet.
+ * `merging`: the range is about to become part of its neighbour, or to go on as it was.
  */
 export interface RefusedReply {
   readonly kind: 'refused'
@@ -154,6 +155,7 @@ export type RefusalReason =
   | 'closing'
   | 'snapshot-expired'
   | 'not-ready'
+  | 'merging'
 
 /** The request was proposed and its outcome cannot be told any more. */
 export interface UnknownReply {

@@ -49,6 +49,7 @@ const reasons: readonly RefusedReply['reason'][] = [
   'closing',
   'snapshot-expired',
   'not-ready',
+  'merging',
 ]
 /** Descriptors are at least this long. */
 const DESCRIPTOR_BYTES_MIN = 7
