@@ -43,6 +43,8 @@ describe('a split', () => {
     expect(splitDescriptor({ ...range, epoch: { version: 5, confVersion: 9 } }, split)).toBe('epoch')
     expect(splitDescriptor({ ...range, epoch: { version: 4, confVersion: 10 } }, split)).toBe('epoch')
     expect(splitDescriptor({ ...range, replicas: joint }, split)).toBe('joint')
+    const replacing = [...range.replicas, { replicaId: 16, nodeId: 1, type: 'learner' as const }]
+    expect(splitDescriptor({ ...range, replicas: replacing }, split)).toBe('joint')
     for (const key of ['a', 'b', 'm', 'z']) expect(splitDescriptor(range, { ...split, key })).toBe('key')
     const frozen = { ...range, merge: { kind: 'frozen' as const, leftId: 3, attempt: 1 } }
     expect(splitDescriptor(frozen, split)).toBe('merging')

@@ -12,7 +12,8 @@ export interface SplitRange {
 }
 
 /**
- * `epoch`: the range has changed since. `joint`: its replicas are changing. `merging`: with a neighbour. `key`: not inside of the
+ * `epoch`: the range has changed since. `joint`: its replicas are changing, or one is being replaced on
+ * its own node, which the halves could not be told of. `merging`: with a neighbour. `key`: not inside of the
  * span. `replicas`: not one for each.
  */
 export type SplitRefusal = 'epoch' | 'joint' | 'merging' | 'key' | 'replicas'
@@ -23,6 +24,7 @@ export function splitDescriptor(descriptor: Descriptor, command: SplitCommand): 
   const { key, rangeId, replicaIds } = command
   if (compareEpochs(command.epoch, epoch) !== 0) return 'epoch'
   if (replicas.some(({ type }) => type === 'incoming' || type === 'outgoing')) return 'joint'
+  if (new Set(replicas.map(({ nodeId }) => nodeId)).size !== replicas.length) return 'joint'
   if (descriptor.merge !== undefined) return 'merging'
   if (key <= start || (end !== null && key >= end)) return 'key'
   if (replicaIds.length !== replicas.length || new Set(replicaIds).size !== replicaIds.length) return 'replicas'
