@@ -1,4 +1,4 @@
-import type { NodeId, RangeId, ReplicaId, Term } from '@cordillera/base'
+import type { Key, NodeId, RangeId, ReplicaId, Term } from '@cordillera/base'
 import type { Epoch, ReplicaType } from '@cordillera/ranges'
 
 /** The shapes of the admin API, as the node gives them; bounds are without the keyspace's prefix. */
@@ -54,6 +54,71 @@ export interface RangeReplicaInfo {
   readonly appliedIndex: number | null
   /** Entries that the leader has and this replica has not applied. */
   readonly lag: number | null
+}
+
+export type NodeCommand = 'drain' | 'undrain' | 'decommission' | 'recommission'
+
+export type OperatorRequest =
+  /** `key` is whole, with its keyspace's prefix; without it, one is chosen. */
+  | { readonly kind: 'split'; readonly rangeId: RangeId; readonly key?: Key }
+  | { readonly kind: 'merge'; readonly rangeId: RangeId }
+  | { readonly kind: 'transfer-leader'; readonly rangeId: RangeId; readonly nodeId: NodeId }
+  | { readonly kind: 'change-replicas'; readonly rangeId: RangeId; readonly add?: NodeId; readonly remove?: NodeId }
+  | { readonly kind: NodeCommand; readonly nodeId: NodeId }
+
+export interface OperatorInfo {
+  readonly operatorId: number
+  readonly kind: OperatorRequest['kind'] | 'recover'
+  readonly rangeId: RangeId | null
+  readonly nodeId: NodeId | null
+  readonly state: 'running' | 'done' | 'failed' | 'cancelled'
+  /** Why it was begun. */
+  readonly reason: string
+  /** What it is doing, or did last. */
+  readonly step: string
+  /** ISO 8601, like the other times. */
+  readonly startedAt: string
+  readonly deadline: string
+  readonly endedAt: string | null
+  /** Of a failed one alone. */
+  readonly error?: { readonly code: string; readonly detail: string }
+  /** Of a split: `{left, right}`, two ids of ranges. */
+  readonly result?: object
+}
+
+export interface RangeExplanation {
+  readonly rangeId: RangeId
+  /** Newest first. */
+  readonly decisions: readonly RangeDecision[]
+}
+
+export interface RangeDecision {
+  readonly at: string
+  readonly kind: string
+  readonly verdict: 'yes' | 'no'
+  readonly code: string
+  readonly detail: string
+}
+
+export interface ClusterSettings {
+  readonly placementEnabled: boolean
+  readonly replicas: number
+  readonly rangeSplitBytes: number
+  readonly rangeMergeBytes: number
+  readonly rangeMergeCooldownMs: number
+  readonly rangeSplitLoadPerSec: number
+  readonly deadNodeAfterMs: number
+  readonly movesPerNodeMax: number
+  readonly snapshotBytesPerSecMax: number
+  /** A fraction of the mean. */
+  readonly balanceTolerance: number
+}
+
+/** What the replicas of a range hold at one index of its log. */
+export interface RangeHashes {
+  readonly rangeId: RangeId
+  readonly index: number
+  readonly replicas: readonly { readonly nodeId: NodeId; readonly appliedIndex: number; readonly hash: string | null }[]
 }
 
 /** What one node tells the others about itself. */

@@ -35,6 +35,7 @@ import { type NodeMetrics, takeMetrics } from './metrics.js'
 import type { MergeGoal } from './range-merging.js'
 import type { SplitGoal } from './range-splitting.js'
 import { RangeUpkeep, UPKEEP_METHODS, type UpkeepMethod } from './range-upkeep.js'
+import { UnplacedNode } from './unplaced-node.js'
 import { Whereabouts } from './whereabouts.js'
 
 /**
@@ -54,7 +55,7 @@ const REPLICATED_MS = 5_000
 /** How often this node looks after replicas that take no part. */
 const UPKEEP_MS = 1_000
 
-export class CordilleraNode {
+export class CordilleraNode extends UnplacedNode {
   readonly identity: FoundedIdentity
   readonly router: Router
   /** Resolves when the store has stopped itself, with the reason. */
@@ -133,6 +134,7 @@ export class CordilleraNode {
     readonly links: PeerLinks
     readonly fsyncs: LatencyWindow
   }) {
+    super()
     const { config, ports, identity, state, log, links } = parts
     const { clock, random, logger, transport } = ports
     this.identity = identity

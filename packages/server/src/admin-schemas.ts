@@ -1,13 +1,15 @@
 import { type Static, Type } from 'typebox'
+import { EncodingSchema, TimeoutSchema } from './operator-schemas.js'
 
 /**
- * The shapes of the admin API, of scans and of problems, as JSON Schema: requests are checked against them, answers
- * are written by them, and the types come from them.
+ * The shapes of what is read: cluster, nodes, ranges and scans, as JSON Schema. Requests are checked against them, answers
+ * are written by them, the types come from them, and so does the OpenAPI document.
  *
  * A query parameter that is not named here is refused, never ignored.
  */
 
 const Count = Type.Integer({ minimum: 0 })
+const CursorSchema = Type.String({ description: 'Goes on where the last page ended.' })
 
 export const ClusterSchema = Type.Object({
   clusterId: Type.String(),
@@ -69,22 +71,21 @@ type RangeRow = Static<typeof RangeSchema>
 export type RangeInfo = Readonly<Omit<RangeRow, 'encoding' | 'replicas'>> & {
   readonly replicas: readonly Readonly<RangeRow['replicas'][number]>[]
 }
-export const RangesSchema = Type.Object({ ranges: Type.Array(RangeSchema), cursor: Type.Optional(Type.String()) })
+export const RangesSchema = Type.Object({ ranges: Type.Array(RangeSchema), cursor: Type.Optional(CursorSchema) })
 
-const EncodingSchema = Type.Enum(['hex', 'base64url'])
-const TimeoutSchema = Type.Integer({ minimum: 1, maximum: 60_000 })
-const LimitSchema = Type.Integer({ minimum: 1, maximum: 10_000 })
+const LimitSchema = Type.Integer({ minimum: 1, maximum: 10_000, description: 'Of a page; 1,000 if left out.' })
+const KeyspaceSchema = Type.String({ description: 'The keyspace of the keys; `default` if left out.' })
 
 export const NoQuery = Type.Object({}, { additionalProperties: false })
 
 export const RangesQuery = Type.Object(
   {
-    key: Type.Optional(Type.String()),
+    key: Type.Optional(Type.String({ description: 'The one range that holds this key.' })),
     encoding: Type.Optional(EncodingSchema),
-    node: Type.Optional(Type.Integer({ minimum: 1 })),
-    keyspace: Type.Optional(Type.String()),
+    node: Type.Optional(Type.Integer({ minimum: 1, description: 'Ranges with a replica on this node.' })),
+    keyspace: Type.Optional(Type.String({ description: 'Ranges of this keyspace; with `key`, the keyspace of it.' })),
     limit: Type.Optional(LimitSchema),
-    cursor: Type.Optional(Type.String()),
+    cursor: Type.Optional(CursorSchema),
   },
   { additionalProperties: false },
 )
@@ -92,14 +93,14 @@ export type RangesQuery = Static<typeof RangesQuery>
 
 export const ScanQuery = Type.Object(
   {
-    keyspace: Type.Optional(Type.String()),
-    prefix: Type.Optional(Type.String()),
-    start: Type.Optional(Type.String()),
-    end: Type.Optional(Type.String()),
+    keyspace: Type.Optional(KeyspaceSchema),
+    prefix: Type.Optional(Type.String({ description: 'Keys that begin so; not with `start` or `end`.' })),
+    start: Type.Optional(Type.String({ description: 'Inclusive.' })),
+    end: Type.Optional(Type.String({ description: 'Exclusive.' })),
     limit: Type.Optional(LimitSchema),
     reverse: Type.Optional(Type.Boolean()),
-    values: Type.Optional(Type.Boolean()),
-    cursor: Type.Optional(Type.String()),
+    values: Type.Optional(Type.Boolean({ description: 'false: keys and versions alone.' })),
+    cursor: Type.Optional(CursorSchema),
     encoding: Type.Optional(EncodingSchema),
     timeoutMs: Type.Optional(TimeoutSchema),
   },
@@ -116,20 +117,9 @@ export const ScanSchema = Type.Object({
       encoding: Type.Optional(Type.String()),
     }),
   ),
-  cursor: Type.Optional(Type.String()),
+  cursor: Type.Optional(CursorSchema),
 })
 export type ScanAnswer = Static<typeof ScanSchema>
-
-/** RFC 9457. */
-export const ProblemSchema = Type.Object({
-  type: Type.String(),
-  title: Type.String(),
-  status: Type.Integer(),
-  detail: Type.String(),
-  code: Type.String(),
-  retry: Type.Enum(['never', 'same-node', 'other-node', 'refresh-route']),
-})
-export type Problem = Readonly<Static<typeof ProblemSchema>>
 
 export const IdParams = Type.Object({ id: Type.Integer({ minimum: 1 }) })
 export type IdParams = Static<typeof IdParams>

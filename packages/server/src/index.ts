@@ -1,4 +1,4 @@
-export type { ClusterInfo, NodeInfo, Problem, RangeInfo } from './admin-schemas.js'
+export type { ClusterInfo, NodeInfo, RangeInfo } from './admin-schemas.js'
 export {
   defaultHttpLimits,
   type HttpAddress,
@@ -7,4 +7,7 @@ export {
   type HttpServerOptions,
 } from './http-server.js'
 export type { LogSync } from './log-sync-meter.js'
+export type { OperatorInfo, OperatorState, RangeExplanation, RangeHashes } from './operator-schemas.js'
+export type { Problem } from './problem-schema.js'
 export * from './served-node.js'
+export type { ClusterSettings } from './settings-schema.js'

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import type { ServerResponse } from 'node:http'
 import { CordilleraError, type ErrorCode, errorKinds, type Logger } from '@cordillera/base'
-import type { Problem } from './admin-schemas.js'
+import type { Problem } from './problem-schema.js'
 
 /**
  * Errors on the wire: `application/problem+json` (RFC 9457) with the code and the retry of the error registry.

@@ -1,6 +1,8 @@
 import type { CordilleraError, Key, NodeId, Version } from '@cordillera/base'
 import type { WriteGuard } from '@cordillera/ranges'
 import type { ClusterInfo, NodeInfo, RangeInfo } from './admin-schemas.js'
+import type { NODE_COMMANDS, OperatorInfo, RangeExplanation, RangeHashes } from './operator-schemas.js'
+import type { ClusterSettings } from './settings-schema.js'
 
 /**
  * What the HTTP API needs of a node: the port that the server declares, and that `CordilleraNode` fits as it is.
@@ -21,7 +23,53 @@ export interface ServedNode {
   metrics(): object
   /** Whether every range known here has a leader that this node can reach. */
   isReady(): boolean
+
+  /**
+   * Starts an operator, or returns the running one that already does the same; one that is `done` when there was nothing
+   * to do. Once it resolves, the operator is durable and goes on without its client. Rejects with NOT_FOUND (range, node),
+   * BAD_REQUEST, CONFLICT (it cannot be done as things are, or a split's key is a boundary already) and UNAVAILABLE, and
+   * then nothing was begun.
+   */
+  startOperator(request: OperatorRequest): Promise<OperatorInfo>
+  /** Running and recent ones, newest first. */
+  operators(): Promise<readonly OperatorInfo[]>
+  /**
+   * Resolves when the operator has ended, however that is, or with its present state after `timeoutMs`; 0 answers at once.
+   * Rejects with NOT_FOUND.
+   */
+  awaitOperator(operatorId: number, timeoutMs: number): Promise<OperatorInfo>
+  /** Asks for its end; what cannot be undone any more is finished. Rejects with NOT_FOUND, and CONFLICT when it has ended. */
+  cancelOperator(operatorId: number): Promise<OperatorInfo>
+  /** What was decided about a range, and why. Rejects with NOT_FOUND. */
+  explain(rangeId: number): Promise<RangeExplanation>
+  settings(): Promise<ClusterSettings>
+  /**
+   * Merges, atomically, and resolves to what holds then. Each setting is within the bounds of `ClusterSettingsSchema`;
+   * rejects with BAD_REQUEST for settings that do not go together.
+   */
+  setSettings(patch: Partial<ClusterSettings>): Promise<ClusterSettings>
+  /** All ranges, or one; each with the hashes of its replicas at one index of its log. Rejects with NOT_FOUND. */
+  hashes(rangeId: number | undefined): Promise<readonly RangeHashes[]>
+  /**
+   * Goes on without the majority that was lost. Unless `acceptDataLoss` is true it changes nothing and rejects with
+   * BAD_REQUEST, whose message says to a person what may be lost. Rejects with NOT_FOUND, and with CONFLICT when the range
+   * has its majority.
+   */
+  recoverRange(rangeId: number, acceptDataLoss: boolean): Promise<OperatorInfo>
 }
+
+/** What an operator is to do. Ids are positive; whether there is such a range or node is for the node to say. */
+export type OperatorRequest =
+  /** `key` is whole, with its keyspace's prefix; without it, the node chooses one. */
+  | { readonly kind: 'split'; readonly rangeId: number; readonly key?: Key }
+  /** With the right neighbour. */
+  | { readonly kind: 'merge'; readonly rangeId: number }
+  | { readonly kind: 'transfer-leader'; readonly rangeId: number; readonly nodeId: number }
+  /** At least one of both, and not the same node. */
+  | { readonly kind: 'change-replicas'; readonly rangeId: number; readonly add?: number; readonly remove?: number }
+  | { readonly kind: NodeCommand; readonly nodeId: number }
+
+export type NodeCommand = (typeof NODE_COMMANDS)[number]
 
 /** Deadlines are times of the server's clock. Keys carry their keyspace's prefix. */
 export interface ServedRouter {
