@@ -4,8 +4,10 @@ import type { AddressInfo, Socket } from 'node:net'
 import { type Clock, CordilleraError, type Logger } from '@cordillera/base'
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '@cordillera/ranges'
 import fastify, { type ConnectionError, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify'
-import { addApiRoutes, type Resource } from './api-routes.js'
+import type { Resource } from './api-route.js'
+import { addApiRoutes } from './api-routes.js'
 import { Gate } from './gate.js'
+import { BODY_BYTES_MAX } from './json-body.js'
 import { KV_PATH, KvHandler } from './kv-handler.js'
 import type { LogSync } from './log-sync-meter.js'
 import { ServerMetrics } from './metrics.js'
@@ -178,7 +180,6 @@ function createApp(
 ): FastifyInstance {
   const app = fastify({
     logger: false,
-    bodyLimit: 1 << 20,
     clientErrorHandler: answerUnparsable,
     frameworkErrors: (error, _, reply) => void replyProblem(reply as FastifyReply, frameworkProblem(error, logger)),
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: false, allErrors: false } },
@@ -231,6 +232,9 @@ function frameworkProblem(error: FastifyError, logger: Logger): CordilleraError 
     const unknown = first?.params.additionalProperty
     const detail = unknown === undefined ? error.message : `unknown parameter ${String(unknown)}`
     return new CordilleraError('BAD_REQUEST', { detail })
+  }
+  if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
+    return new CordilleraError('BAD_REQUEST', { detail: `the body has at most ${BODY_BYTES_MAX} bytes` })
   }
   if (error.code === 'FST_ERR_BAD_URL') return new CordilleraError('BAD_ENCODING', { detail: error.message })
   const isClientMistake = error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500

@@ -2,7 +2,9 @@ import { Buffer } from 'node:buffer'
 import { CordilleraError, type Key, type Version } from '@cordillera/base'
 import type { WriteGuard } from '@cordillera/ranges'
 import type { ClusterInfo, NodeInfo, RangeInfo } from '../admin-schemas.js'
+import type { OperatorInfo, RangeExplanation, RangeHashes } from '../operator-schemas.js'
 import type {
+  OperatorRequest,
   ScannedPage,
   ScanPage,
   ServedNode,
@@ -11,6 +13,8 @@ import type {
   ServedValue,
   WriteDone,
 } from '../served-node.js'
+import type { ClusterSettings } from '../settings-schema.js'
+import { FakeOperators, holds } from './fake-operators.js'
 
 /** A version, or the refusal. */
 type Outcome = Version | CordilleraError
@@ -43,7 +47,11 @@ export class FakeNode implements ServedNode {
   pagesMax = Number.POSITIVE_INFINITY
   /** After so many pages every snapshot has expired. */
   expireAfterPages = Number.POSITIVE_INFINITY
-  rangeList: RangeInfo[] = [range(1, '', '', null), range(2, 'default', '', '8'), range(3, 'default', '8', null)]
+  rangeList: RangeInfo[] = [range(1, '', '', '\x01'), range(2, 'default', '', '8'), range(3, 'default', '8', null)]
+  operatorLog = new FakeOperators({
+    range: (rangeId) => this.rangeList.some((one) => one.rangeId === rangeId),
+    node: (nodeId) => nodeId <= 2,
+  })
   #version = 0
   readonly #operations = new Map<string, Operation>()
 
@@ -73,7 +81,48 @@ export class FakeNode implements ServedNode {
 
   async ranges(filter: ServedRangeFilter): Promise<{ ranges: RangeInfo[] }> {
     this.filters.push(filter)
-    return { ranges: this.rangeList }
+    const { key } = filter
+    return { ranges: key === undefined ? this.rangeList : this.rangeList.filter((one) => holds(one, key)) }
+  }
+
+  async startOperator(request: OperatorRequest): Promise<OperatorInfo> {
+    this.#failIfAsked()
+    return this.operatorLog.start(request)
+  }
+
+  async operators(): Promise<OperatorInfo[]> {
+    return this.operatorLog.list
+  }
+
+  awaitOperator(operatorId: number, timeoutMs: number): Promise<OperatorInfo> {
+    return this.operatorLog.await(operatorId, timeoutMs)
+  }
+
+  async cancelOperator(operatorId: number): Promise<OperatorInfo> {
+    return this.operatorLog.cancel(operatorId)
+  }
+
+  async explain(rangeId: number): Promise<RangeExplanation> {
+    return this.operatorLog.explain(rangeId)
+  }
+
+  async settings(): Promise<ClusterSettings> {
+    this.#failIfAsked()
+    return this.operatorLog.current
+  }
+
+  async setSettings(patch: Partial<ClusterSettings>): Promise<ClusterSettings> {
+    this.#failIfAsked()
+    return this.operatorLog.set(patch)
+  }
+
+  async hashes(rangeId: number | undefined): Promise<RangeHashes[]> {
+    const ids = this.rangeList.map((one) => one.rangeId)
+    return this.operatorLog.hashes(ids, rangeId)
+  }
+
+  async recoverRange(rangeId: number, acceptDataLoss: boolean): Promise<OperatorInfo> {
+    return this.operatorLog.recover(rangeId, acceptDataLoss)
   }
 
   metrics(): object {
@@ -82,6 +131,10 @@ export class FakeNode implements ServedNode {
 
   isReady(): boolean {
     return this.ready
+  }
+
+  #failIfAsked(): void {
+    if (this.failure !== undefined) throw this.failure
   }
 
   #answer(callback: () => void): void {

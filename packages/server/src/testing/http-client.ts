@@ -2,8 +2,8 @@ import { Buffer } from 'node:buffer'
 import { Agent, type IncomingHttpHeaders, request } from 'node:http'
 import { connect } from 'node:net'
 import type { Clock, Logger } from '@cordillera/base'
-import type { Problem } from '../admin-schemas.js'
 import { type HttpLimits, HttpServer } from '../http-server.js'
+import type { Problem } from '../problem-schema.js'
 import { FakeNode } from './fake-node.js'
 
 /** A server on a free loopback port over a fake node, and a client that sends exactly what it is told. */
