@@ -28,8 +28,8 @@ export class ApiClient {
     throw problemError(response.status, body)
   }
 
-  async json<T>(target: string): Promise<{ readonly value: T; readonly text: string }> {
-    const text = Buffer.from((await this.request(target)).body).toString('utf8')
+  async json<T>(target: string, options: ApiRequest = {}): Promise<JsonAnswer<T>> {
+    const text = Buffer.from((await this.request(target, options)).body).toString('utf8')
     return { value: JSON.parse(text) as T, text }
   }
 }
@@ -54,6 +54,27 @@ export interface ApiRequest {
 export interface ApiAnswer {
   readonly body: Uint8Array
   readonly etag: string
+}
+
+export interface JsonAnswer<T> {
+  readonly value: T
+  /** As it came. */
+  readonly text: string
+}
+
+/** A body and the header that goes with it. */
+export function jsonBody(body: object): { body: Uint8Array; headers: Record<string, string> } {
+  return { body: Buffer.from(JSON.stringify(body), 'utf8'), headers: { 'content-type': 'application/json' } }
+}
+
+/** Lets OUTCOME_UNKNOWN, whoever lost the outcome, say what to do. */
+export async function withRemedy<T>(remedy: string, send: () => Promise<T>): Promise<T> {
+  try {
+    return await send()
+  } catch (cause) {
+    if (!(cause instanceof CordilleraError) || cause.code !== 'OUTCOME_UNKNOWN') throw cause
+    throw new CordilleraError('OUTCOME_UNKNOWN', { detail: cause.message, details: { remedy }, cause })
+  }
 }
 
 /** Parameters that were given, as a query. */

@@ -4,6 +4,8 @@ import type { ApiClient } from './api-client.js'
 export interface CommandIo {
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly stdin: AsyncIterable<Uint8Array>
+  /** Whether standard input is a terminal, at which somebody can be asked. */
+  readonly isTerminal: boolean
   out(content: string | Uint8Array): void
   err(text: string): void
 }
@@ -14,8 +16,10 @@ export interface CommandContext {
   readonly io: CommandIo
 }
 
-/** Arguments in order; undefined for an optional one that was left out. */
+/** Arguments in order; undefined for an optional one that was left out. A list of arguments is part of it. */
 export type CommandArguments = readonly (string | undefined)[]
 
 /** Flags as the command line gave them; absent when not given. */
 export type CommandFlags = Readonly<Record<string, string | boolean | undefined>>
+
+export type ClusterAction = (context: CommandContext, args: CommandArguments, flags: CommandFlags) => Promise<void>

@@ -10,7 +10,9 @@ export function errorLine(error: unknown): string {
   return `${error.code}: ${error.message}${remedy(error)}`.replaceAll(/\s*\n\s*/g, ' ')
 }
 
+/** What to do: what the error itself knows, else what its code allows. */
 function remedy(error: CordilleraError): string {
+  if (typeof error.details?.remedy === 'string') return ` (${error.details.remedy})`
   if (error.code === 'OUTCOME_UNKNOWN') return ' (read the key to see whether it took effect)'
   switch (error.retry) {
     case 'same-node':

@@ -1,85 +1,30 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { runProgram } from './program.js'
+import { AnsweringNode, json, problem } from './testing/answering-node.js'
 
 /** The command line against a node that answers what it is told: what is sent, what is printed, and the exit status. */
-interface Received {
-  readonly method: string
-  readonly url: string
-  readonly body: string
-}
+const node = new AnsweringNode()
+beforeAll(() => node.listen())
+afterAll(() => node.close())
+beforeEach(() => node.forget())
 
-let endpoint = ''
-const received: Received[] = []
-const receivedHeaders: IncomingHttpHeaders[] = []
-let answer: (res: ServerResponse, req: IncomingMessage) => void = (res) => res.end()
-const server = createServer((req, res) => {
-  const chunks: Buffer[] = []
-  req.on('data', (chunk) => chunks.push(chunk))
-  req.on('end', () => {
-    receivedHeaders.push(req.headers)
-    received.push({ method: req.method!, url: req.url!, body: Buffer.concat(chunks).toString('latin1') })
-    answer(res, req)
-  })
-})
-
-beforeAll(async () => {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-})
-afterAll(() => {
-  server.closeAllConnections()
-  server.close()
-})
-beforeEach(() => {
-  received.splice(0)
-  receivedHeaders.splice(0)
-})
-
-interface Ran {
-  readonly status: number
-  readonly out: string
-  readonly err: string
-}
-
-async function run(args: readonly string[], options: { stdin?: string; environment?: object } = {}): Promise<Ran> {
-  const out: Buffer[] = []
-  let err = ''
-  const status = await runProgram(args, {
-    environment: { CORDILLERA_ENDPOINT: endpoint, ...options.environment },
-    stdin: (async function* () {
-      if (options.stdin !== undefined) yield Buffer.from(options.stdin, 'latin1')
-    })(),
-    out: (content) => void out.push(Buffer.from(content as string)),
-    err: (text) => {
-      err += text
-    },
-  })
-  return { status, out: Buffer.concat(out).toString('latin1'), err }
-}
-
-const json = (body: object) => (res: ServerResponse) => res.end(JSON.stringify(body))
-const problem = (status: number, code: string) => (res: ServerResponse) => {
-  res.writeHead(status, { 'content-type': 'application/problem+json' })
-  res.end(JSON.stringify({ status, code, detail: 'the detail', retry: 'never', title: 't', type: 'urn:x' }))
-}
 const written = (res: ServerResponse) => res.writeHead(204, { etag: '"42"' }).end()
 
 describe('kv', () => {
   it('get prints the raw bytes and nothing else', async () => {
-    answer = (res) => res.end(Buffer.from([0, 255, 10, 128]))
-    expect(await run(['kv', 'get', 'a'])).toEqual({ status: 0, out: '\x00\xff\n\x80', err: '' })
-    expect(received).toEqual([{ method: 'GET', url: '/v1/kv/a', body: '' }])
+    node.answer = (res) => res.end(Buffer.from([0, 255, 10, 128]))
+    expect(await node.run(['kv', 'get', 'a'])).toEqual({ status: 0, out: '\x00\xff\n\x80', err: '' })
+    expect(node.received).toEqual([{ method: 'GET', url: '/v1/kv/a', body: '' }])
   })
 
   it('get prints an entry with its version as JSON, like a scan', async () => {
     const get = async (body: Buffer, ...args: string[]) => {
-      answer = (res) => res.writeHead(200, { etag: '"42"' }).end(body)
-      const { status, out } = await run(['kv', 'get', ...args, '-o', 'json'])
+      node.answer = (res) => res.writeHead(200, { etag: '"42"' }).end(body)
+      const { status, out } = await node.run(['kv', 'get', ...args, '-o', 'json'])
       expect([status, out.at(-1)]).toEqual([0, '\n'])
       return JSON.parse(Buffer.from(out, 'latin1').toString('utf8'))
     }
@@ -89,8 +34,8 @@ describe('kv', () => {
   })
 
   it('get of a missing key says so and exits with 1', async () => {
-    answer = problem(404, 'KEY_NOT_FOUND')
-    expect(await run(['kv', 'get', 'a'])).toEqual({
+    node.answer = problem(404, 'KEY_NOT_FOUND')
+    expect(await node.run(['kv', 'get', 'a'])).toEqual({
       status: 1,
       out: '',
       err: 'cordillera: KEY_NOT_FOUND: the detail\n',
@@ -98,15 +43,15 @@ describe('kv', () => {
   })
 
   it('put sends the argument, or standard input', async () => {
-    answer = written
-    expect(await run(['kv', 'put', 'a', 'v \u00e9'])).toEqual({ status: 0, out: 'version 42\n', err: '' })
-    expect(await run(['kv', 'put', 'a', ''])).toMatchObject({ status: 0 })
-    expect(await run(['kv', 'put', 'a', '-o', 'json'], { stdin: '\x00\xff' })).toMatchObject({
+    node.answer = written
+    expect(await node.run(['kv', 'put', 'a', 'v \u00e9'])).toEqual({ status: 0, out: 'version 42\n', err: '' })
+    expect(await node.run(['kv', 'put', 'a', ''])).toMatchObject({ status: 0 })
+    expect(await node.run(['kv', 'put', 'a', '-o', 'json'], { stdin: '\x00\xff' })).toMatchObject({
       out: '{"version":42}\n',
     })
-    expect(received.map(({ body }) => body)).toEqual(['v \xc3\xa9', '', '\x00\xff'])
-    expect((await run(['kv', 'put', 'a'], { stdin: 'x'.repeat((1 << 20) + 1) })).err).toContain('VALUE_TOO_LARGE')
-    expect(received).toHaveLength(3)
+    expect(node.received.map(({ body }) => body)).toEqual(['v \xc3\xa9', '', '\x00\xff'])
+    expect((await node.run(['kv', 'put', 'a'], { stdin: 'x'.repeat((1 << 20) + 1) })).err).toContain('VALUE_TOO_LARGE')
+    expect(node.received).toHaveLength(3)
   })
 
   it.each([
@@ -115,28 +60,29 @@ describe('kv', () => {
     ['..', '/v1/kv/2e2e?encoding=hex'],
     ['%2e?#\u00e9', '/v1/kv/%252e%3F%23%C3%A9'],
   ])('sends the key %s as it is', async (key, url) => {
-    answer = written
-    await run(['kv', 'del', key])
-    expect(received).toEqual([{ method: 'DELETE', url, body: '' }])
+    node.answer = written
+    await node.run(['kv', 'del', key])
+    expect(node.received).toEqual([{ method: 'DELETE', url, body: '' }])
   })
 
   it('takes keys in other spellings', async () => {
-    answer = written
-    await run(['kv', 'del', '00ff', '--encoding', 'hex'])
-    expect(received[0]!.url).toBe('/v1/kv/00ff?encoding=hex')
-    expect((await run(['kv', 'del', 'x', '--encoding', 'rot13'])).err).toContain('CONFIG_INVALID')
+    node.answer = written
+    await node.run(['kv', 'del', '00ff', '--encoding', 'hex'])
+    expect(node.received[0]!.url).toBe('/v1/kv/00ff?encoding=hex')
+    expect((await node.run(['kv', 'del', 'x', '--encoding', 'rot13'])).err).toContain('CONFIG_INVALID')
   })
 
   it('takes a keyspace', async () => {
-    answer = (res, req) => (req.url!.startsWith('/v1/kv?') ? json({ entries: [] })(res) : written(res))
+    node.answer = (res, req) => (req.url!.startsWith('/v1/kv?') ? json({ entries: [] })(res, req) : written(res))
     const commands = [
       ['get', 'a'],
       ['put', 'a', 'v'],
       ['del', '..'],
       ['scan', '--prefix', 'a'],
     ]
-    for (const args of commands) expect(await run(['kv', ...args, '--keyspace', 'orders'])).toMatchObject({ status: 0 })
-    expect(received.map(({ url }) => url)).toEqual([
+    for (const args of commands)
+      expect(await node.run(['kv', ...args, '--keyspace', 'orders'])).toMatchObject({ status: 0 })
+    expect(node.received.map(({ url }) => url)).toEqual([
       '/v1/kv/a?keyspace=orders',
       '/v1/kv/a?keyspace=orders',
       '/v1/kv/2e2e?encoding=hex&keyspace=orders',
@@ -145,10 +91,10 @@ describe('kv', () => {
   })
 
   it('sends conditions and idempotency keys as headers, and none unasked', async () => {
-    answer = written
+    node.answer = written
     const sent = async (...args: string[]) => {
-      expect(await run(['kv', ...args])).toEqual({ status: 0, out: 'version 42\n', err: '' })
-      const headers = receivedHeaders.at(-1)!
+      expect(await node.run(['kv', ...args])).toEqual({ status: 0, out: 'version 42\n', err: '' })
+      const headers = node.receivedHeaders.at(-1)!
       return [headers['if-match'], headers['if-none-match'], headers['idempotency-key']]
     }
     expect(await sent('put', 'a', 'v')).toEqual([undefined, undefined, undefined])
@@ -167,16 +113,16 @@ describe('kv', () => {
     [['put', 'a', 'v', '--idempotency-key', 'a\nb'], '--idempotency-key'],
     [['put', 'a', 'v', '--idempotency-key', ''], '--idempotency-key'],
   ])('%j is refused, and nothing is sent', async (args, word) => {
-    const { status, err } = await run(['kv', ...args])
+    const { status, err } = await node.run(['kv', ...args])
     expect(status).toBe(1)
     expect(err).toMatch(/^cordillera: CONFIG_INVALID: /)
     expect(err).toContain(word)
-    expect(received).toEqual([])
+    expect(node.received).toEqual([])
   })
 
   it('says when a condition does not hold', async () => {
-    answer = problem(412, 'VERSION_MISMATCH')
-    expect(await run(['kv', 'put', 'a', 'v', '--if-match', '1'])).toEqual({
+    node.answer = problem(412, 'VERSION_MISMATCH')
+    expect(await node.run(['kv', 'put', 'a', 'v', '--if-match', '1'])).toEqual({
       status: 1,
       out: '',
       err: 'cordillera: VERSION_MISMATCH: the detail\n',
@@ -191,74 +137,41 @@ describe('kv', () => {
       ],
       cursor: 'c1',
     }
-    answer = json(body)
-    const table = await run(['kv', 'scan', '--prefix', 'a b', '--limit', '5', '--reverse', '--no-values'])
-    expect(received[0]!.url).toBe('/v1/kv?prefix=a+b&limit=5&reverse=true&values=false')
+    node.answer = json(body)
+    const table = await node.run(['kv', 'scan', '--prefix', 'a b', '--limit', '5', '--reverse', '--no-values'])
+    expect(node.received[0]!.url).toBe('/v1/kv?prefix=a+b&limit=5&reverse=true&values=false')
     expect(table.out).toContain('a\\u000a')
     expect(table.out).toContain(`${'x'.repeat(60)}…`.slice(0, 60))
     expect(table.err).toContain('--cursor c1')
-    expect(await run(['kv', 'scan', '-o', 'json'])).toEqual({ status: 0, out: `${JSON.stringify(body)}\n`, err: '' })
-    expect(received[1]!.url).toBe('/v1/kv')
-  })
-})
-
-describe('operators', () => {
-  it('status', async () => {
-    const body = { clusterId: 'c', version: '0.1.0', nodeCount: 3, rangeCount: 17, healthy: true, health: 'fine' }
-    answer = json(body)
-    expect((await run(['status'])).out).toMatch(/nodes +3\n/)
-    expect((await run(['status', '-o', 'json'])).out).toBe(`${JSON.stringify(body)}\n`)
-    expect(received[0]!.url).toBe('/v1/admin/cluster')
-  })
-
-  it('node ls', async () => {
-    answer = json({ nodes: [{ nodeId: 1, state: 'live', httpAddress: 'h:1', peerAddress: 'h:2', locality: '' }] })
-    const { out } = await run(['node', 'ls'])
-    expect(out.split('\n')[0]).toMatch(/^NODE +STATE +HTTP/)
-    expect(out.split('\n')[1]).toMatch(/^ +1 +live +h:1 +h:2/)
-  })
-
-  it('range ls follows cursors for a table', async () => {
-    const range = (rangeId: number) => ({
-      rangeId,
-      keyspace: 'default',
-      start: '',
-      end: null,
-      epoch: { version: 1, confVersion: 2 },
-      leader: null,
-      term: 0,
-      replicas: [{ nodeId: 1, lag: null }],
+    expect(await node.run(['kv', 'scan', '-o', 'json'])).toEqual({
+      status: 0,
+      out: `${JSON.stringify(body)}\n`,
+      err: '',
     })
-    answer = (res, req) =>
-      json(req.url!.includes('cursor') ? { ranges: [range(8)] } : { ranges: [range(7)], cursor: 'next' })(res)
-    const { out } = await run(['range', 'ls', '--node', '1'])
-    expect(out).toMatch(/ 7 +default +∞|7 +default/)
-    expect(out.trimEnd().split('\n')).toHaveLength(3)
-    expect(received.map(({ url }) => url)).toEqual(['/v1/admin/ranges?node=1', '/v1/admin/ranges?node=1&cursor=next'])
-    expect((await run(['range', 'ls', '--limit', '1'])).err).toContain('--cursor next')
+    expect(node.received[1]!.url).toBe('/v1/kv')
   })
 })
 
 describe('errors', () => {
   it('are one line with a code, what to do, and status 1', async () => {
-    answer = problem(503, 'UNAVAILABLE')
-    expect((await run(['status'])).err).toBe(
+    node.answer = problem(503, 'UNAVAILABLE')
+    expect((await node.run(['status'])).err).toBe(
       'cordillera: UNAVAILABLE: the detail (try again, or another node with --endpoint)\n',
     )
-    answer = (res) => res.writeHead(500).end('<html>')
-    expect((await run(['status'])).err).toContain('is this a Cordillera node?')
-    answer = problem(418, 'TEAPOT')
-    expect((await run(['status'])).err).toContain('INTERNAL')
+    node.answer = (res) => res.writeHead(500).end('<html>')
+    expect((await node.run(['status'])).err).toContain('is this a Cordillera node?')
+    node.answer = problem(418, 'TEAPOT')
+    expect((await node.run(['status'])).err).toContain('INTERNAL')
   })
 
   it('say when nobody listens, and when a write may have arrived', async () => {
     for (const address of [await closedEndpoint(), 'http://127.0.0.1:1']) {
       const gone = { environment: { CORDILLERA_ENDPOINT: address } }
-      expect((await run(['kv', 'put', 'a', 'b'], gone)).err).toContain(`UNAVAILABLE: no answer from ${address}`)
+      expect((await node.run(['kv', 'put', 'a', 'b'], gone)).err).toContain(`UNAVAILABLE: no answer from ${address}`)
     }
-    answer = (res) => res.destroy()
-    expect((await run(['kv', 'put', 'a', 'b'])).err).toMatch(/OUTCOME_UNKNOWN: .*read the key/)
-    expect((await run(['kv', 'get', 'a'])).err).toContain('UNAVAILABLE')
+    node.answer = (res) => res.destroy()
+    expect((await node.run(['kv', 'put', 'a', 'b'])).err).toMatch(/OUTCOME_UNKNOWN: .*read the key/)
+    expect((await node.run(['kv', 'get', 'a'])).err).toContain('UNAVAILABLE')
   })
 
   it.each([
@@ -273,7 +186,7 @@ describe('errors', () => {
     [[], '--help'],
     [['kv'], '--help'],
   ])('%j is refused with a hint', async (args, word) => {
-    const { status, err } = await run(args)
+    const { status, err } = await node.run(args)
     expect(status).toBe(1)
     expect(err).toMatch(/^cordillera: CONFIG_INVALID: /)
     expect(err).toContain(word)
@@ -281,9 +194,9 @@ describe('errors', () => {
   })
 
   it('--help and --version are none', async () => {
-    expect((await run(['--help'])).out).toContain('kv')
-    expect(await run(['--version'])).toMatchObject({ status: 0, out: '0.1.0\n' })
-    expect((await run(['start', '--help'])).out).toContain('--initial-ranges <N>')
+    expect((await node.run(['--help'])).out).toContain('kv')
+    expect(await node.run(['--version'])).toMatchObject({ status: 0, out: '0.1.0\n' })
+    expect((await node.run(['start', '--help'])).out).toContain('--initial-ranges <N>')
   })
 })
 
@@ -301,20 +214,24 @@ describe('the configuration file', () => {
   afterAll(() => rmSync(directory, { recursive: true }))
 
   it('is named by a flag or a variable, and is below both', async () => {
-    writeFileSync(path, JSON.stringify({ endpoint, output: 'json' }))
-    answer = json({ a: 1 })
+    writeFileSync(path, JSON.stringify({ endpoint: node.endpoint, output: 'json' }))
+    node.answer = json({ a: 1 })
     const environment = { CORDILLERA_ENDPOINT: undefined }
-    expect((await run(['status', '--config', path], { environment })).out).toBe('{"a":1}\n')
-    expect((await run(['status'], { environment: { ...environment, CORDILLERA_CONFIG: path } })).out).toBe('{"a":1}\n')
-    expect((await run(['status', '--config', path, '-o', 'table'], { environment })).out).toContain('CLUSTER')
+    expect((await node.run(['status', '--config', path], { environment })).out).toBe('{"a":1}\n')
+    expect((await node.run(['status'], { environment: { ...environment, CORDILLERA_CONFIG: path } })).out).toBe(
+      '{"a":1}\n',
+    )
+    expect((await node.run(['status', '--config', path, '-o', 'table'], { environment })).out).toContain('CLUSTER')
   })
 
   it.each(['{', '[]', 'null', '{"outptu":"json"}'])('%s is refused', async (content) => {
     writeFileSync(path, content)
-    expect((await run(['status', '--config', path])).err).toMatch(/^cordillera: CONFIG_INVALID: the configuration file/)
+    expect((await node.run(['status', '--config', path])).err).toMatch(
+      /^cordillera: CONFIG_INVALID: the configuration file/,
+    )
   })
 
   it('must be there when it is named', async () => {
-    expect((await run(['status', '--config', `${path}.no`])).err).toContain('ENOENT')
+    expect((await node.run(['status', '--config', `${path}.no`])).err).toContain('ENOENT')
   })
 })

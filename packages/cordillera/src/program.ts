@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import { CordilleraError } from '@cordillera/base'
 import { Command, CommanderError, Option } from 'commander'
 import { ApiClient } from './api-client.js'
-import type { CommandArguments, CommandContext, CommandFlags, CommandIo } from './command-context.js'
+import { addClusterCommands } from './cluster-program.js'
+import type { ClusterAction, CommandFlags, CommandIo } from './command-context.js'
 import { kvDel, kvGet, kvPut, kvScan } from './kv-commands.js'
-import { nodeList, rangeList, showStatus } from './operator-commands.js'
 import { errorLine } from './print-error.js'
 import { clientSettings, demoSettings, settingNames, startSettings } from './setting-values.js'
 import { CONFIG_SETTING, flagOf, resolveSettings, type SettingTable, type SettingValues } from './settings.js'
@@ -35,7 +35,7 @@ function buildProgram(io: CommandIo): Command {
     .exitOverride()
     .configureOutput({ writeOut: (text) => io.out(text), writeErr: () => {} })
   addNodeCommands(program, io)
-  addOperatorCommands(program, io)
+  addClusterCommands(program, (command, run) => onCluster(command, run, io))
   addKvCommands(program, io)
   return program
 }
@@ -53,22 +53,6 @@ function addNodeCommands(program: Command, io: CommandIo): void {
     const { runDemo } = await import('./demo.js')
     await runDemo(settings, io)
   })
-}
-
-function addOperatorCommands(program: Command, io: CommandIo): void {
-  onCluster(program.command('status').description('how the cluster is'), showStatus, io)
-  const node = program.command('node').description('nodes of the cluster')
-  onCluster(node.command('ls').description('list the nodes'), nodeList, io)
-  const range = program.command('range').description('ranges of the key space')
-  const rangeLs = range
-    .command('ls')
-    .description('list the ranges, in key order')
-    .option('--key <key>', 'the range that holds this key')
-    .option('--node <id>', 'ranges with a replica on this node')
-    .option('--keyspace <name>', 'ranges of this keyspace')
-    .option('--limit <n>', 'at most so many')
-    .option('--cursor <cursor>', 'go on where the last list ended')
-  onCluster(rangeLs, rangeList, io)
 }
 
 function addKvCommands(program: Command, io: CommandIo): void {
@@ -102,14 +86,12 @@ function addKvCommands(program: Command, io: CommandIo): void {
   onCluster(scan, kvScan, io)
 }
 
-type ClusterAction = (context: CommandContext, args: CommandArguments, flags: CommandFlags) => Promise<void>
-
 /** Makes `run` the action of a command that talks to a node. */
 function onCluster(command: Command, run: ClusterAction, io: CommandIo): void {
   addOptions(command, clientSettings).action(async () => {
     const flags: CommandFlags = command.opts()
     const { endpoint, output } = readSettings(clientSettings, flags, io)
-    await run({ client: new ApiClient(endpoint), output, io }, command.processedArgs, flags)
+    await run({ client: new ApiClient(endpoint), output, io }, command.processedArgs.flat(), flags)
   })
 }
 

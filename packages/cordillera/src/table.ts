@@ -13,6 +13,19 @@ export function formatTable(headings: readonly string[], rows: readonly (readonl
   return [line(headings), ...texts.map((cells, i) => line(cells, rows[i]))].map((text) => `${text}\n`).join('')
 }
 
+/** One thing: its facts, one below the other, in their order. Those that are undefined are left out. */
+export function formatFacts(
+  heading: readonly [string, Cell],
+  facts: Readonly<Record<string, Cell | undefined>>,
+): string {
+  const rows = Object.entries(facts).flatMap(([name, fact]) => (fact === undefined ? [] : [[name, factText(fact)]]))
+  return formatTable([heading[0], factText(heading[1])], rows)
+}
+
+function factText(fact: Cell): string {
+  return fact === null ? '-' : String(fact)
+}
+
 export type Cell = string | number | boolean | null
 
 function cellText(cell: Cell): string {

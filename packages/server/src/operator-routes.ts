@@ -44,7 +44,7 @@ function nodeCommand(ports: OperatorPorts, command: NodeCommand): ApiRoute {
     summary: NODE_COMMAND_SUMMARIES[command],
     query: WaitQuery,
     answers: commandAnswers,
-    refusals: ['NOT_FOUND', 'CONFLICT'],
+    refusals: ['NOT_FOUND', 'CONFLICT', 'OUTCOME_UNKNOWN'],
     handle: (request, reply) =>
       answerCommand(ports, request, reply, (node) => node.startOperator({ kind: command, nodeId: idOf(request) })),
   }
@@ -63,7 +63,7 @@ function rangeCommands(ports: OperatorPorts): ApiRoute[] {
     tag: 'ranges',
     query: WaitQuery,
     answers: commandAnswers,
-    refusals: ['NOT_FOUND', 'CONFLICT'],
+    refusals: ['NOT_FOUND', 'CONFLICT', 'OUTCOME_UNKNOWN'],
     ...parts,
     handle: (request, reply) => answerCommand(ports, request, reply, (node) => begin(node, request, idOf(request))),
   })
@@ -89,7 +89,7 @@ const splitParts = {
   description: 'The key is within the keyspace of the range. A key at which a range begins already is CONFLICT.',
   query: SplitQuery,
   body: { schema: SplitBody, examples: { 'at a key': { key: 'm' }, 'where it balances': {} } },
-  refusals: ['NOT_FOUND', 'CONFLICT', 'BAD_ENCODING', 'KEY_TOO_LARGE'],
+  refusals: ['NOT_FOUND', 'CONFLICT', 'OUTCOME_UNKNOWN', 'BAD_ENCODING', 'KEY_TOO_LARGE'],
 } as const
 
 const mergeParts = { operationId: 'mergeRange', summary: 'Merges a range with its right neighbour' }
@@ -171,7 +171,7 @@ function operators(ports: OperatorPorts): ApiRoute[] {
         200: { description: 'It has ended; `state` says how.', schema: OperatorAnswerSchema },
         202: { description: 'It is about to end.', schema: OperatorAnswerSchema },
       },
-      refusals: ['NOT_FOUND', 'CONFLICT'],
+      refusals: ['NOT_FOUND', 'CONFLICT', 'OUTCOME_UNKNOWN'],
       handle: (request: FastifyRequest, reply: FastifyReply) =>
         answerCancellation(ports, request, reply, (node) => node.cancelOperator(idOf(request))),
     },

@@ -28,7 +28,7 @@ export interface ServedNode {
    * Starts an operator, or returns the running one that already does the same; one that is `done` when there was nothing
    * to do. Once it resolves, the operator is durable and goes on without its client. Rejects with NOT_FOUND (range, node),
    * BAD_REQUEST, CONFLICT (it cannot be done as things are, or a split's key is a boundary already) and UNAVAILABLE, and
-   * then nothing was begun.
+   * then nothing was begun; with OUTCOME_UNKNOWN when nobody can tell.
    */
   startOperator(request: OperatorRequest): Promise<OperatorInfo>
   /** Running and recent ones, newest first. */

@@ -5,13 +5,14 @@ import { ClusterSettingsSchema, type SettingsPatch, SettingsPatchSchema } from '
 /** The cluster's settings, all at once. Their bounds and meanings are in the OpenAPI document. */
 export function settingsRoutes(gate: Gate): ApiRoute[] {
   const answers = { 200: { description: 'All settings, as they are now.', schema: ClusterSettingsSchema } }
-  const resource = { path: '/v1/admin/settings', tag: 'settings', answers, refusals: [] } as const
+  const resource = { path: '/v1/admin/settings', tag: 'settings', answers } as const
   return [
     {
       ...resource,
       method: 'GET',
       operationId: 'getSettings',
       summary: 'The settings of the cluster',
+      refusals: [],
       handle: () => gate.node().settings(),
     },
     {
@@ -19,6 +20,7 @@ export function settingsRoutes(gate: Gate): ApiRoute[] {
       method: 'PUT',
       operationId: 'setSettings',
       summary: 'Changes some settings and keeps the others',
+      refusals: ['OUTCOME_UNKNOWN'],
       body: { schema: SettingsPatchSchema, required: true, examples: { pause: { placementEnabled: false } } },
       handle: (request) => gate.node().setSettings(request.body as SettingsPatch),
     },
