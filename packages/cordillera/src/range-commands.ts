@@ -76,9 +76,9 @@ export async function rangeShow({ client, output, io }: CommandContext, [id]: Co
   const { value, text } = await client.json<{ ranges: RangeRow[] }>(`/v1/admin/ranges/${idOf('RANGE', id)}`)
   if (output === 'json') return io.out(`${text}\n`)
   for (const range of value.ranges) {
-    const { rangeId, replicas, end, ...facts } = range
-    io.out(formatFacts(['RANGE', rangeId], { ...facts, end: end ?? INFINITY, epoch: epochOf(range) }))
-    const cells = replicas.map(({ replicaId, nodeId, type, commitIndex, appliedIndex, lag }): Cell[] => {
+    const parts = { rangeId: undefined, end: range.end ?? INFINITY, epoch: epochOf(range), replicas: undefined }
+    io.out(formatFacts(['RANGE', range.rangeId], { ...range, ...parts }))
+    const cells = range.replicas.map(({ replicaId, nodeId, type, commitIndex, appliedIndex, lag }): Cell[] => {
       return [replicaId, nodeId, nodeId === range.leader ? `${type}, leader` : type, commitIndex, appliedIndex, lag]
     })
     io.out(`\n${formatTable(['REPLICA', 'NODE', 'TYPE', 'COMMITTED', 'APPLIED', 'LAG'], cells)}`)

@@ -18,10 +18,18 @@ export type Readiness = { readonly ready: true } | { readonly ready: false; read
 export class Gate {
   #state: GateState = { kind: 'starting' }
   #closing = false
+  readonly #closers = new Set<() => void>()
 
   /** From now on every answer says that its connection is closed after it. */
   get closing(): boolean {
     return this.#closing
+  }
+
+  /** Calls back when the server closes, or now if it does already. The result takes that back. */
+  onClosing(callback: () => void): () => void {
+    if (this.#closing) callback()
+    else this.#closers.add(callback)
+    return () => void this.#closers.delete(callback)
   }
 
   serve(node: ServedNode): void {
@@ -39,6 +47,8 @@ export class Gate {
 
   close(): void {
     this.#closing = true
+    for (const callback of this.#closers) callback()
+    this.#closers.clear()
   }
 
   tryNode(): ServedNode | undefined {

@@ -42,6 +42,21 @@ describe('a request that is not whole', () => {
     expect(served.node.data.size).toBe(0)
   })
 
+  it('begins nothing when it is a command', async () => {
+    await start({ headTimeoutMs: 50, requestTimeoutMs: 50, sweepMs: 10 })
+    const bytes = `${head('POST', '/v1/admin/nodes/1/drain', 'Content-Length: 10')}{`
+    const ended = await open()
+      .write(bytes)
+      .end()
+      .until((c) => c.closed)
+    expect(ended.received).toMatch(/^HTTP\/1\.1 400 /)
+    const slow = await open()
+      .write(bytes)
+      .until((c) => c.closed)
+    expect(slow.received).toContain('did not arrive in time')
+    expect(served.node.operatorLog.requests).toEqual([])
+  })
+
   it('is refused when it takes too long', async () => {
     await start({ headTimeoutMs: 50, requestTimeoutMs: 50, sweepMs: 10 })
     const connection = await open()
@@ -108,6 +123,15 @@ describe('Expect: 100-continue', () => {
     expect(Buffer.from(served.node.data.get('default\x00e')!.value).toString()).toBe('ok')
   })
 
+  it('is answered for a command, too', async () => {
+    await start()
+    const connection = open().write(
+      head('POST', '/v1/admin/nodes/1/drain', 'Content-Length: 2', 'Expect: 100-continue'),
+    )
+    await connection.until((c) => c.received.includes('HTTP/1.1 100 Continue'))
+    await connection.write('{}').until((c) => c.received.includes('HTTP/1.1 202'))
+  })
+
   it('of a body that is too large is refused without it', async () => {
     await start()
     const length = `Content-Length: ${(1 << 20) + 1}`
@@ -154,6 +178,16 @@ describe('closing', () => {
     expect(busy.received).toMatch(/^HTTP\/1\.1 204 /)
     expect(busy.received).toContain('Connection: close')
     await closed
+  })
+
+  it('waits for no operator', async () => {
+    await start()
+    const command = served.send({ method: 'POST', path: '/v1/admin/nodes/1/drain?wait=true&timeoutMs=60000' })
+    await until(() => served.node.operatorLog.waitingCount === 1)
+    const question = served.get('/v1/admin/operators/1?wait=true&timeoutMs=60000')
+    await until(() => served.node.operatorLog.waitingCount === 2)
+    await served.server.close(10_000)
+    expect([(await command).status, (await question).status]).toEqual([202, 200])
   })
 
   it('cuts off what takes longer than the bound', async () => {

@@ -167,6 +167,7 @@ function dispatch(
   } else if (path.startsWith(KV_PATH)) {
     kv.handle(req, res, path.slice(KV_PATH.length), query, expectsContinue)
   } else {
+    if (expectsContinue) res.writeContinue()
     otherwise(req, res)
   }
 }

@@ -52,15 +52,24 @@ export function waitMsOf({ wait, timeoutMs }: WaitQuery): number {
   throw new CordilleraError('BAD_REQUEST', { detail: 'timeoutMs says how long to wait: it goes with wait=true' })
 }
 
+/** The operator when it has ended, after `waitMs`, or when the server is about to close. */
+export function awaitEnd(gate: Gate, operatorId: number, waitMs: number): Promise<OperatorInfo> {
+  const node = gate.node()
+  if (waitMs === 0) return node.awaitOperator(operatorId, 0)
+  return new Promise((resolve, reject) => {
+    const forget = gate.onClosing(() => node.awaitOperator(operatorId, 0).then(resolve, reject))
+    node.awaitOperator(operatorId, waitMs).finally(forget).then(resolve, reject)
+  })
+}
+
 async function beginAndWait(ports: OperatorPorts, request: FastifyRequest, begin: Begin): Promise<OperatorInfo> {
   const waitMs = waitMsOf(request.query as WaitQuery)
   const deadlineMs = ports.clock.now() + waitMs
-  const node = ports.gate.node()
-  const begun = await begin(node)
+  const begun = await begin(ports.gate.node())
   const leftMs = Math.floor(deadlineMs - ports.clock.now())
   if (begun.state !== 'running' || waitMs === 0 || leftMs <= 0) return begun
   try {
-    return await node.awaitOperator(begun.operatorId, leftMs)
+    return await awaitEnd(ports.gate, begun.operatorId, leftMs)
   } catch (error) {
     ports.logger.warn('operator-wait-failed', { operatorId: begun.operatorId, error: String(error) })
     return begun

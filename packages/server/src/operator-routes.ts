@@ -2,7 +2,14 @@ import { CordilleraError } from '@cordillera/base'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { IdParams } from './admin-schemas.js'
 import type { ApiRoute } from './api-route.js'
-import { answerCancellation, answerCommand, commandAnswers, type OperatorPorts, waitMsOf } from './operator-answers.js'
+import {
+  answerCancellation,
+  answerCommand,
+  awaitEnd,
+  commandAnswers,
+  type OperatorPorts,
+  waitMsOf,
+} from './operator-answers.js'
 import {
   NODE_COMMANDS,
   OperatorAnswerSchema,
@@ -159,7 +166,7 @@ function operators(ports: OperatorPorts): ApiRoute[] {
       refusals: ['NOT_FOUND'],
       handle: async (request) => {
         const waitMs = waitMsOf(request.query as WaitQuery)
-        return { operator: await ports.gate.node().awaitOperator(idOf(request), waitMs) }
+        return { operator: await awaitEnd(ports.gate, idOf(request), waitMs) }
       },
     },
     {
