@@ -10,21 +10,13 @@ import {
 } from '@cordillera/base'
 import { RaftLog } from '@cordillera/raft-log'
 import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
-import { Replicas, reportRange } from '@cordillera/replicas'
+import { Replicas, type SystemSeat } from '@cordillera/replicas'
 import { defaultRouterLimits, Router } from '@cordillera/router'
 import { StateStore } from '@cordillera/state'
 import { Oracle, Snapshots, TimestampClient } from '@cordillera/system'
 import { type PeerHandlers, PeerLinks } from '@cordillera/wire'
-import type { ClusterInfo, NodeInfo, NodeRangeReport, NodeReport, RangeInfo } from './admin.js'
-import {
-  describeCluster,
-  describeNode,
-  describeRange,
-  indexReports,
-  type Picture,
-  type RangeFilter,
-  selectDescriptors,
-} from './cluster-view.js'
+import type { ClusterInfo, NodeInfo, RangeInfo } from './admin.js'
+import { describeCluster, describeNode, describeRange, type RangeFilter, selectDescriptors } from './cluster-view.js'
 import type { NodeConfig, NodePorts } from './config.js'
 import { type FoundedIdentity, Founding } from './founding.js'
 import { createFoundingReplicas } from './founding-replicas.js'
@@ -32,10 +24,11 @@ import { LatencyWindow } from './latency-window.js'
 import { LeaderPlacement } from './leader-placement.js'
 import { LoadMeter } from './load-meter.js'
 import { type NodeMetrics, takeMetrics } from './metrics.js'
+import { NodeReports } from './node-reports.js'
+import { PlacementDesk } from './placement-desk.js'
 import type { MergeGoal } from './range-merging.js'
 import type { SplitGoal } from './range-splitting.js'
 import { RangeUpkeep, UPKEEP_METHODS, type UpkeepMethod } from './range-upkeep.js'
-import { UnplacedNode } from './unplaced-node.js'
 import { Whereabouts } from './whereabouts.js'
 
 /**
@@ -55,12 +48,11 @@ const REPLICATED_MS = 5_000
 /** How often this node looks after replicas that take no part. */
 const UPKEEP_MS = 1_000
 
-export class CordilleraNode extends UnplacedNode {
+export class CordilleraNode {
   readonly identity: FoundedIdentity
   readonly router: Router
   /** Resolves when the store has stopped itself, with the reason. */
   readonly failed: Promise<Error>
-  readonly #config: NodeConfig
   readonly #ports: NodePorts
   readonly #log: RaftLog
   readonly #state: StateStore
@@ -71,7 +63,10 @@ export class CordilleraNode extends UnplacedNode {
   readonly #timestamps: TimestampClient
   readonly #leaderPlacement: LeaderPlacement
   readonly #upkeep: RangeUpkeep
+  /** Operators, settings, and what was decided about ranges. */
+  readonly placement: PlacementDesk
   readonly #load = new LoadMeter()
+  readonly #reports: NodeReports
   readonly #fsyncs: LatencyWindow
   readonly #timers = new Set<Timer>()
   #phase: 'running' | 'draining' | 'closed' = 'running'
@@ -134,11 +129,9 @@ export class CordilleraNode extends UnplacedNode {
     readonly links: PeerLinks
     readonly fsyncs: LatencyWindow
   }) {
-    super()
     const { config, ports, identity, state, log, links } = parts
     const { clock, random, logger, transport } = ports
     this.identity = identity
-    this.#config = config
     this.#ports = ports
     this.#log = log
     this.#state = state
@@ -151,7 +144,7 @@ export class CordilleraNode extends UnplacedNode {
     this.#oracle = new Oracle({
       clock,
       logger,
-      knownNodes: () => this.#whereabouts.registered().map((node) => node.nodeId),
+      knownNodes: () => this.#nodeIds(),
     })
     const snapshots = new Snapshots({ clock, client: () => this.#timestamps })
     this.#timestamps = new TimestampClient({
@@ -174,7 +167,7 @@ export class CordilleraNode extends UnplacedNode {
       links,
       limits: config.replicas,
       timestamps: this.#timestamps,
-      systemSeat: this.#oracle,
+      systemSeat: this.#systemSeat(),
       ...(ports.observer?.replicas && { observer: ports.observer.replicas }),
       onDescriptors: (descriptors) => this.router.learn(descriptors),
       onFatal: (error) => this.#fail(error),
@@ -202,24 +195,35 @@ export class CordilleraNode extends UnplacedNode {
     this.#leaderPlacement = new LeaderPlacement({ nodeId, replicas: this.#replicas, links, clock, logger })
     this.#upkeep = new RangeUpkeep({
       ...{ identity, replicas: this.#replicas, state, router: this.router, links, clock, logger },
-      nodes: () => this.#whereabouts.registered().map((node) => node.nodeId),
+      nodes: () => this.#nodeIds(),
+    })
+    this.#reports = new NodeReports({
+      ...{ identity, replicas: this.#replicas, state, links, logger, router: this.router, version: config.version },
+      ...{ load: this.#load, fsyncs: this.#fsyncs },
+      registered: () => this.#whereabouts.registered(),
+      isDraining: () => this.#phase === 'draining',
+    })
+    this.placement = new PlacementDesk({
+      ...{ nodeId, upkeep: this.#upkeep, links, clock, logger },
+      router: () => this.router,
+      nodes: () => this.#nodeIds(),
     })
   }
 
   // --- for people ---
 
   async cluster(): Promise<ClusterInfo> {
-    return describeCluster(await this.#picture())
+    return describeCluster(await this.#reports.picture())
   }
 
   async nodes(): Promise<NodeInfo[]> {
-    const picture = await this.#picture()
+    const picture = await this.#reports.picture()
     return picture.registered.map((node) => describeNode(picture, node))
   }
 
   /** The ranges that fit the filter, in key order. */
   async ranges(filter: RangeFilter): Promise<{ ranges: RangeInfo[] }> {
-    const picture = await this.#picture()
+    const picture = await this.#reports.picture()
     const selected = selectDescriptors(picture.descriptors, filter)
     return { ranges: selected.map((descriptor) => describeRange(picture, descriptor)) }
   }
@@ -338,6 +342,7 @@ export class CordilleraNode extends UnplacedNode {
     for (const timer of this.#timers) timer.cancel()
     this.#timestamps.close()
     this.#oracle.close()
+    this.placement.driver.onLeadingEnded()
     this.router.close()
     this.#replicas.close()
   }
@@ -397,12 +402,14 @@ export class CordilleraNode extends UnplacedNode {
   async #onAsk(from: NodeId, method: string, body: unknown): Promise<unknown> {
     switch (method) {
       case 'report':
-        return this.#report()
+        return this.#reports.own()
       case 'places':
         return this.#whereabouts.onPlaces(body)
       case 'replicated':
         this.#replicas.retention.onSaidReplicated(readReplicated(body))
         return null
+      case 'driver':
+        return this.placement.onAsked(body)
       case 'draining':
         this.#leaderPlacement.onDraining(from)
         return null
@@ -428,53 +435,23 @@ export class CordilleraNode extends UnplacedNode {
     }
   }
 
-  async #report(): Promise<NodeReport> {
-    const { readsPerSec, writesPerSec } = this.#load.total
-    let bytes = 0
-    const ranges: NodeRangeReport[] = []
-    for (const replica of [...this.#replicas.replicas()]) {
-      const rangeBytes = await this.#state.approximateBytes(replica.descriptor)
-      // Gone in the meantime.
-      if (replica.isClosed) continue
-      bytes += rangeBytes
-      const report = reportRange(replica)
-      ranges.push({ ...report, ...this.#load.of(report.rangeId), bytes: rangeBytes })
-    }
-    return {
-      nodeId: this.identity.nodeId,
-      draining: this.#phase === 'draining',
-      bytes,
-      readsPerSec,
-      writesPerSec,
-      fsyncP50Ms: this.#fsyncs.percentile(0.5),
-      fsyncP99Ms: this.#fsyncs.percentile(0.99),
-      ranges,
-      silenced: Array.from(this.#replicas.silenced, ([rangeId, { state }]) => [rangeId, state.replicaId]),
-    }
+  /** Every node of the cluster, as far as is known. */
+  #nodeIds(): NodeId[] {
+    return this.#whereabouts.registered().map((node) => node.nodeId)
   }
 
-  async #picture(): Promise<Picture> {
-    const { nodeId, clusterId } = this.identity
-    const registered = this.#whereabouts.registered()
-    const reports = new Map<NodeId, NodeReport>([[nodeId, await this.#report()]])
-    const asked = registered.map(async (node) => {
-      if (node.nodeId === nodeId || !this.#links.isUp(node.nodeId)) return
-      try {
-        const report = await this.#links.ask(node.nodeId, 'report', null, REPORT_TIMEOUT_MS)
-        reports.set(node.nodeId, report as NodeReport)
-      } catch (error) {
-        this.#ports.logger.debug('report-missing', { node: node.nodeId, error: String(error) })
-      }
-    })
-    await Promise.all(asked)
-    const descriptors = [...this.router.descriptors()]
+  /** What runs beside the leader of the system range. */
+  #systemSeat(): SystemSeat {
     return {
-      clusterId,
-      version: this.#config.version,
-      registered,
-      descriptors,
-      reports,
-      reportOf: indexReports(reports),
+      onLeading: (leadership) => {
+        this.#oracle.onLeading(leadership)
+        this.placement.driver.onLeading()
+      },
+      onLeadingEnded: () => {
+        this.#oracle.onLeadingEnded()
+        this.placement.driver.onLeadingEnded()
+      },
+      issue: (request) => this.#oracle.issue(request),
     }
   }
 

@@ -96,6 +96,14 @@ export class RangeFinder {
     return replicas.replica(rangeId)?.descriptor ?? newestOf(await this.ask(rangeId, nodes()))
   }
 
+  /** The newest of what nodes tell of the range, this one among them. */
+  async newest(rangeId: RangeId): Promise<Descriptor | undefined> {
+    const { replicas, nodes } = this.#parts
+    const here = replicas.replica(rangeId)
+    const own = here === undefined ? [] : [{ replicaId: here.replicaId, descriptor: here.descriptor }]
+    return newestOf([...own, ...(await this.ask(rangeId, nodes()))])
+  }
+
   /** Answers another node: the range here that has the key; null where none does. */
   async onRouteAsked(key: unknown): Promise<unknown> {
     const descriptor = typeof key === 'string' ? this.#holderOf(key) : undefined

@@ -18,6 +18,7 @@ import { RangeFinder } from './range-finder.js'
 import { MERGE_METHODS, type MergeGoal, RangeMerging } from './range-merging.js'
 import { RangeSplitting, type SplitGoal } from './range-splitting.js'
 import { ReplicaReplacement } from './replica-replacement.js'
+import { RESIZING_METHODS, ReplicaResizing } from './replica-resizing.js'
 import { ReplicaUpkeep } from './replica-upkeep.js'
 
 /**
@@ -37,7 +38,15 @@ export interface RangeUpkeepParts {
 }
 
 /** What nodes ask each other about ranges. */
-export const UPKEEP_METHODS = ['range', 'route', 'replace', 'split', 'middle', ...MERGE_METHODS] as const
+export const UPKEEP_METHODS = [
+  'range',
+  'route',
+  'replace',
+  'split',
+  'middle',
+  ...RESIZING_METHODS,
+  ...MERGE_METHODS,
+] as const
 export type UpkeepMethod = (typeof UPKEEP_METHODS)[number]
 
 const MIDDLE_MS = 10_000
@@ -46,11 +55,12 @@ const REPLACE_MS = 30_000
 
 export class RangeUpkeep {
   readonly #parts: RangeUpkeepParts
-  readonly #finder: RangeFinder
+  readonly finder: RangeFinder
   readonly #calls: LeaderCalls
   readonly #rangeIds: IdAllocator
   readonly #replacement: ReplicaReplacement
   readonly #splitting: RangeSplitting
+  readonly #resizing: ReplicaResizing
   readonly #merging: RangeMerging
   readonly #attempts: IdAllocator
   readonly #upkeep: ReplicaUpkeep
@@ -68,21 +78,22 @@ export class RangeUpkeep {
     const firstRange = 1 + Math.max(...identity.document.descriptors.map(({ rangeId }) => rangeId))
     this.#rangeIds = new IdAllocator({ router: () => router, clock, name: 'range', first: firstRange })
     const common = { ...parts, nodeId: identity.nodeId }
-    this.#calls = new LeaderCalls({ ...common, nodesOf: (rangeId) => this.#nodesOf(rangeId) })
-    this.#finder = new RangeFinder({
+    this.#calls = new LeaderCalls({ ...common, nodesOf: (rangeId) => this.nodesOf(rangeId) })
+    this.finder = new RangeFinder({
       ...common,
       startOf: (rangeId) => [...router.descriptors()].find((one) => one.rangeId === rangeId)?.start,
       onFound: (descriptor) => router.learn([descriptor]),
     })
     const asking = { ...common, calls: this.#calls, allocateReplicaIds: (count: number) => replicaIds.allocate(count) }
     this.#replacement = new ReplicaReplacement(asking)
-    this.#splitting = new RangeSplitting({ ...asking, finder: this.#finder })
-    this.#merging = new RangeMerging({ ...asking, finder: this.#finder })
+    this.#splitting = new RangeSplitting({ ...asking, finder: this.finder })
+    this.#resizing = new ReplicaResizing(asking)
+    this.#merging = new RangeMerging({ ...asking, finder: this.finder })
     const firstAttempt = { router: () => router, clock, name: 'merge', first: 1 }
     this.#attempts = new IdAllocator(firstAttempt)
     this.#upkeep = new ReplicaUpkeep({
       ...common,
-      finder: this.#finder,
+      finder: this.finder,
       replace: (rangeId, replicaId, nodeId) => this.replace(rangeId, replicaId, nodeId, REPLACE_MS),
     })
   }
@@ -99,7 +110,7 @@ export class RangeUpkeep {
 
   /** The range is not where this node believes. */
   onLost(rangeId: RangeId): void {
-    this.#finder.onLost(rangeId)
+    this.finder.onLost(rangeId)
   }
 
   /** See `ReplicaReplacement.replace`. */
@@ -110,6 +121,19 @@ export class RangeUpkeep {
   /** An id for a range that is to be; used for no other. */
   allocateRangeId(): Promise<RangeId> {
     return this.#rangeIds.allocate(1)
+  }
+
+  /** See `ReplicaResizing`. */
+  addReplica(rangeId: RangeId, nodeId: NodeId, timeoutMs: number): Promise<void> {
+    return this.#resizing.add(rangeId, nodeId, timeoutMs)
+  }
+
+  removeReplica(rangeId: RangeId, replicaId: ReplicaId, timeoutMs: number): Promise<void> {
+    return this.#resizing.remove(rangeId, replicaId, timeoutMs)
+  }
+
+  transferLeader(rangeId: RangeId, nodeId: NodeId, timeoutMs: number): Promise<void> {
+    return this.#resizing.transfer(rangeId, nodeId, timeoutMs)
   }
 
   /** See `RangeSplitting.split`. */
@@ -134,22 +158,26 @@ export class RangeUpkeep {
 
   /** Nobody here knows which range has the key. */
   onMissing(key: Key): void {
-    this.#finder.onMissing(key)
+    this.finder.onMissing(key)
   }
 
   /** Another node asks. */
   onAsked(method: UpkeepMethod, body: unknown): Promise<unknown> {
     switch (method) {
       case 'range':
-        return this.#finder.onAsked(body)
+        return this.finder.onAsked(body)
       case 'route':
-        return this.#finder.onRouteAsked(body)
+        return this.finder.onRouteAsked(body)
       case 'replace':
         return this.#replacement.onAsked(body)
       case 'split':
         return this.#splitting.onAsked(body)
       case 'middle':
         return this.#splitting.onMiddleAsked(body)
+      case 'add-replica':
+      case 'remove-replica':
+      case 'transfer':
+        return this.#resizing.onAsked(method, body)
       default:
         return this.#merging.onAsked(method, body)
     }
@@ -158,7 +186,7 @@ export class RangeUpkeep {
   /** A key that leaves about as much on either side, as the range's leader has it; undefined: nobody could say. */
   async middleKey(rangeId: RangeId): Promise<Key | undefined> {
     const { links, identity } = this.#parts
-    for (const nodeId of this.#nodesOf(rangeId)) {
+    for (const nodeId of this.nodesOf(rangeId)) {
       const isHere = nodeId === identity.nodeId
       if (!isHere && !links.isUp(nodeId)) continue
       const asked = isHere ? this.#splitting.onMiddleAsked(rangeId) : links.ask(nodeId, 'middle', rangeId, MIDDLE_MS)
@@ -168,8 +196,8 @@ export class RangeUpkeep {
     return undefined
   }
 
-  /** Who may lead the range: whom this node believes in first, then everyone who has it. */
-  #nodesOf(rangeId: RangeId): NodeId[] {
+  /** Who may lead the range: whom this node believes in first, then everyone who has it. Throws `NOT_FOUND`. */
+  nodesOf(rangeId: RangeId): NodeId[] {
     const { replicas, router } = this.#parts
     const replica = replicas.replica(rangeId)
     const descriptor = replica?.descriptor ?? [...router.descriptors()].find((one) => one.rangeId === rangeId)

@@ -108,7 +108,8 @@ function decide(replica: Replica, goal: ReplacementGoal): ReplacementStep {
   return decideReplacement(replica.descriptor, goal, (peer) => isCaughtUp(replica, peer))
 }
 
-function isCaughtUp({ core, replicaId }: Replica, peer: ReplicaId): boolean {
+/** Whether the peer lacks no more than what it gets while it is swapped in. */
+export function isCaughtUp({ core, replicaId }: Replica, peer: ReplicaId): boolean {
   if (peer === replicaId) return true
   const progress = core.progressOf(peer)
   return progress?.state === 'replicate' && core.lastIndex - progress.matchIndex <= LAG_ENTRIES_MAX

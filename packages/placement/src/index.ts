@@ -14,3 +14,4 @@ export {
 } from './leader-transfers.js'
 export { rendezvousRank, rendezvousScore } from './rendezvous.js'
 export { decideReplacement, type ReplacementGoal, type ReplacementStep } from './replacement.js'
+export { decideAddition, decideRemoval, type ResizingStep } from './resizing.js'

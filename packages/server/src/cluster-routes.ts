@@ -29,7 +29,7 @@ export function clusterRoutes(gate: Gate): ApiRoute[] {
       query: HashQuery,
       answers: { 200: { description: 'Of all ranges, or of one.', schema: HashesSchema } },
       refusals: ['NOT_FOUND'],
-      handle: async (request) => ({ ranges: await gate.node().hashes((request.query as HashQuery).range) }),
+      handle: async (request) => ({ ranges: await gate.node().placement.hashes((request.query as HashQuery).range) }),
     },
   ]
 }
@@ -103,7 +103,7 @@ function rangeRoutes(gate: Gate): ApiRoute[] {
       summary: 'What was decided about a range, and what was not, and why',
       answers: { 200: { description: 'Decisions, newest first.', schema: ExplanationSchema } },
       refusals: ['NOT_FOUND'],
-      handle: (request) => gate.node().explain((request.params as IdParams).id),
+      handle: (request) => gate.node().placement.explain((request.params as IdParams).id),
     },
   ]
 }

@@ -55,10 +55,10 @@ export function waitMsOf({ wait, timeoutMs }: WaitQuery): number {
 /** The operator when it has ended, after `waitMs`, or when the server is about to close. */
 export function awaitEnd(gate: Gate, operatorId: number, waitMs: number): Promise<OperatorInfo> {
   const node = gate.node()
-  if (waitMs === 0) return node.awaitOperator(operatorId, 0)
+  if (waitMs === 0) return node.placement.awaitOperator(operatorId, 0)
   return new Promise((resolve, reject) => {
-    const forget = gate.onClosing(() => node.awaitOperator(operatorId, 0).then(resolve, reject))
-    node.awaitOperator(operatorId, waitMs).finally(forget).then(resolve, reject)
+    const forget = gate.onClosing(() => node.placement.awaitOperator(operatorId, 0).then(resolve, reject))
+    node.placement.awaitOperator(operatorId, waitMs).finally(forget).then(resolve, reject)
   })
 }
 

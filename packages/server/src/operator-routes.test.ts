@@ -302,10 +302,10 @@ describe('operators', () => {
 describe('explanations and hashes', () => {
   it('are of one range, or of all', async () => {
     const explained = await served.get('/v1/admin/ranges/2/explain')
-    expect(explained.json()).toEqual(await served.node.explain(2))
+    expect(explained.json()).toEqual(await served.node.placement.explain(2))
     expect((await served.get('/v1/admin/ranges/9/explain')).status).toBe(404)
     const all = (await served.get('/v1/admin/hash')).json<{ ranges: object[] }>()
-    expect(all).toEqual({ ranges: await served.node.hashes(undefined) })
+    expect(all).toEqual({ ranges: await served.node.placement.hashes(undefined) })
     expect((await served.get('/v1/admin/hash?range=2')).json()).toEqual({ ranges: [all.ranges[1]] })
     expect((await served.get('/v1/admin/hash?range=9')).status).toBe(404)
     for (const query of ['range=x', 'range=0', 'range=', 'key=a']) {

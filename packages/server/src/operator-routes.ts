@@ -53,7 +53,9 @@ function nodeCommand(ports: OperatorPorts, command: NodeCommand): ApiRoute {
     answers: commandAnswers,
     refusals: ['NOT_FOUND', 'CONFLICT', 'OUTCOME_UNKNOWN'],
     handle: (request, reply) =>
-      answerCommand(ports, request, reply, (node) => node.startOperator({ kind: command, nodeId: idOf(request) })),
+      answerCommand(ports, request, reply, (node) =>
+        node.placement.startOperator({ kind: command, nodeId: idOf(request) }),
+      ),
   }
 }
 
@@ -76,16 +78,16 @@ function rangeCommands(ports: OperatorPorts): ApiRoute[] {
   })
   return [
     command('split', splitParts, beginSplit),
-    command('merge', mergeParts, (node, _, rangeId) => node.startOperator({ kind: 'merge', rangeId })),
+    command('merge', mergeParts, (node, _, rangeId) => node.placement.startOperator({ kind: 'merge', rangeId })),
     command('transfer-leader', transferParts, (node, request, rangeId) => {
       const { node: nodeId } = request.body as TransferLeaderBody
-      return node.startOperator({ kind: 'transfer-leader', rangeId, nodeId })
+      return node.placement.startOperator({ kind: 'transfer-leader', rangeId, nodeId })
     }),
     command('replicas', replicasParts, (node, request, rangeId) =>
-      node.startOperator(replicasRequestOf(rangeId, request.body as ReplicasBody)),
+      node.placement.startOperator(replicasRequestOf(rangeId, request.body as ReplicasBody)),
     ),
     command('recover', recoverParts, (node, request, rangeId) =>
-      node.recoverRange(rangeId, (request.body as RecoverBody).acceptDataLoss === true),
+      node.placement.recoverRange(rangeId, (request.body as RecoverBody).acceptDataLoss === true),
     ),
   ]
 }
@@ -125,10 +127,10 @@ async function beginSplit(node: ServedNode, request: FastifyRequest, rangeId: nu
   const query = request.query as SplitQuery
   const { key } = request.body as SplitBody
   if (key !== undefined) {
-    return node.startOperator({ kind: 'split', rangeId, key: await splitKeyOf(node, rangeId, key, query) })
+    return node.placement.startOperator({ kind: 'split', rangeId, key: await splitKeyOf(node, rangeId, key, query) })
   }
   const useless = query.encoding !== undefined ? 'encoding' : query.keyspace !== undefined ? 'keyspace' : undefined
-  if (useless === undefined) return node.startOperator({ kind: 'split', rangeId })
+  if (useless === undefined) return node.placement.startOperator({ kind: 'split', rangeId })
   throw new CordilleraError('BAD_REQUEST', { detail: `${useless} says how key is meant, and there is no key` })
 }
 
@@ -155,7 +157,7 @@ function operators(ports: OperatorPorts): ApiRoute[] {
       summary: 'Running and recent operators, newest first',
       answers: { 200: { description: 'The operators.', schema: OperatorsSchema } },
       refusals: [],
-      handle: async () => ({ operators: await ports.gate.node().operators() }),
+      handle: async () => ({ operators: await ports.gate.node().placement.operators() }),
     },
     {
       ...one,
@@ -180,7 +182,7 @@ function operators(ports: OperatorPorts): ApiRoute[] {
       },
       refusals: ['NOT_FOUND', 'CONFLICT', 'OUTCOME_UNKNOWN'],
       handle: (request: FastifyRequest, reply: FastifyReply) =>
-        answerCancellation(ports, request, reply, (node) => node.cancelOperator(idOf(request))),
+        answerCancellation(ports, request, reply, (node) => node.placement.cancelOperator(idOf(request))),
     },
   ]
 }

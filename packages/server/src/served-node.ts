@@ -23,7 +23,11 @@ export interface ServedNode {
   metrics(): object
   /** Whether every range known here has a leader that this node can reach. */
   isReady(): boolean
+  readonly placement: ServedPlacement
+}
 
+/** Operators, settings, and what was decided about ranges, wherever that is known. */
+export interface ServedPlacement {
   /**
    * Starts an operator, or returns the running one that already does the same; one that is `done` when there was nothing
    * to do. Once it resolves, the operator is durable and goes on without its client. Rejects with NOT_FOUND (range, node),

@@ -13,7 +13,7 @@ export function settingsRoutes(gate: Gate): ApiRoute[] {
       operationId: 'getSettings',
       summary: 'The settings of the cluster',
       refusals: [],
-      handle: () => gate.node().settings(),
+      handle: () => gate.node().placement.settings(),
     },
     {
       ...resource,
@@ -22,7 +22,7 @@ export function settingsRoutes(gate: Gate): ApiRoute[] {
       summary: 'Changes some settings and keeps the others',
       refusals: ['OUTCOME_UNKNOWN'],
       body: { schema: SettingsPatchSchema, required: true, examples: { pause: { placementEnabled: false } } },
-      handle: (request) => gate.node().setSettings(request.body as SettingsPatch),
+      handle: (request) => gate.node().placement.setSettings(request.body as SettingsPatch),
     },
   ]
 }

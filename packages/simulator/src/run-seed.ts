@@ -1,5 +1,12 @@
 import type { Key, RangeId } from '@cordillera/base'
-import { type Descriptor, keyspacePrefix, SYSTEM_RANGE_ID, SYSTEM_SPAN, spanContains } from '@cordillera/ranges'
+import {
+  type Descriptor,
+  isNewerDescriptor,
+  keyspacePrefix,
+  SYSTEM_RANGE_ID,
+  SYSTEM_SPAN,
+  spanContains,
+} from '@cordillera/ranges'
 import type { Replica } from '@cordillera/replicas'
 import { ORACLE_KEY } from '@cordillera/system'
 import { FaultSchedule } from './fault-schedule.js'
@@ -121,7 +128,10 @@ function checkSpans({ checker, machines }: SimulatedCluster): void {
   for (const { replicas } of machines) {
     const descriptors = replicas.map(({ descriptor }) => descriptor)
     checker.checkSpans(descriptors, false)
-    for (const descriptor of descriptors) all.set(descriptor.rangeId, descriptor)
+    for (const descriptor of descriptors) {
+      const known = all.get(descriptor.rangeId)
+      if (known === undefined || isNewerDescriptor(descriptor, known)) all.set(descriptor.rangeId, descriptor)
+    }
   }
   checker.checkSpans([...all.values()], true)
 }

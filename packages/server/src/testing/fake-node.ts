@@ -8,6 +8,7 @@ import type {
   ScannedPage,
   ScanPage,
   ServedNode,
+  ServedPlacement,
   ServedRangeFilter,
   ServedRouter,
   ServedValue,
@@ -28,7 +29,8 @@ interface Operation {
  * A node in memory: a sorted map, a version a write, conditions, writes that take effect once, snapshots for scans, and
  * switches that make it fail or wait.
  */
-export class FakeNode implements ServedNode {
+export class FakeNode implements ServedNode, ServedPlacement {
+  readonly placement: ServedPlacement = this
   readonly data = new Map<Key, ServedValue>()
   readonly deadlines: number[] = []
   /** Of every write, in order. */

@@ -1,0 +1,82 @@
+import type { Logger, NodeId } from '@cordillera/base'
+import { type Replicas, reportRange } from '@cordillera/replicas'
+import type { Router } from '@cordillera/router'
+import type { StateStore } from '@cordillera/state'
+import type { PeerLinks } from '@cordillera/wire'
+import type { NodeRangeReport, NodeReport } from './admin.js'
+import { indexReports, type Picture, type RegisteredNode } from './cluster-view.js'
+import type { FoundedIdentity } from './founding.js'
+import type { LatencyWindow } from './latency-window.js'
+import type { LoadMeter } from './load-meter.js'
+
+/** What nodes tell each other about themselves, and the picture of the cluster that comes of it: as good as who answers in time. */
+export interface NodeReportsParts {
+  readonly identity: FoundedIdentity
+  readonly replicas: Replicas
+  readonly state: StateStore
+  readonly router: Router
+  readonly links: Pick<PeerLinks, 'ask' | 'isUp'>
+  readonly logger: Logger
+  readonly load: LoadMeter
+  readonly fsyncs: LatencyWindow
+  /** The version of the program, for people. */
+  readonly version: string
+  registered(): readonly RegisteredNode[]
+  isDraining(): boolean
+}
+
+const TIMEOUT_MS = 2_000
+
+export class NodeReports {
+  readonly #parts: NodeReportsParts
+
+  constructor(parts: NodeReportsParts) {
+    this.#parts = parts
+  }
+
+  /** This node's. */
+  async own(): Promise<NodeReport> {
+    const { identity, replicas, state, load, fsyncs, isDraining } = this.#parts
+    const { readsPerSec, writesPerSec } = load.total
+    let bytes = 0
+    const ranges: NodeRangeReport[] = []
+    for (const replica of [...replicas.replicas()]) {
+      const rangeBytes = await state.approximateBytes(replica.descriptor)
+      // Gone in the meantime.
+      if (replica.isClosed) continue
+      bytes += rangeBytes
+      const report = reportRange(replica)
+      ranges.push({ ...report, ...load.of(report.rangeId), bytes: rangeBytes })
+    }
+    return {
+      nodeId: identity.nodeId,
+      draining: isDraining(),
+      bytes,
+      readsPerSec,
+      writesPerSec,
+      fsyncP50Ms: fsyncs.percentile(0.5),
+      fsyncP99Ms: fsyncs.percentile(0.99),
+      ranges,
+      silenced: Array.from(replicas.silenced, ([rangeId, silenced]) => [rangeId, silenced.state.replicaId]),
+    }
+  }
+
+  /** Of the whole cluster, as far as nodes answer. */
+  async picture(): Promise<Picture> {
+    const { identity, links, logger, router, version } = this.#parts
+    const { nodeId, clusterId } = identity
+    const registered = this.#parts.registered()
+    const reports = new Map<NodeId, NodeReport>([[nodeId, await this.own()]])
+    const asked = registered.map(async (node) => {
+      if (node.nodeId === nodeId || !links.isUp(node.nodeId)) return
+      try {
+        reports.set(node.nodeId, (await links.ask(node.nodeId, 'report', null, TIMEOUT_MS)) as NodeReport)
+      } catch (error) {
+        logger.debug('report-missing', { node: node.nodeId, error: String(error) })
+      }
+    })
+    await Promise.all(asked)
+    const descriptors = [...router.descriptors()]
+    return { clusterId, version, registered, descriptors, reports, reportOf: indexReports(reports) }
+  }
+}

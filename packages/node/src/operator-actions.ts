@@ -1,0 +1,73 @@
+import { CordilleraError } from '@cordillera/base'
+import { areAligned, type Descriptor } from '@cordillera/ranges'
+import type { OperatorActions, OperatorTask } from '@cordillera/system'
+import type { RangeFinder } from './range-finder.js'
+import type { RangeUpkeep } from './range-upkeep.js'
+
+/** Carries operators out, by asking the leaders of their ranges. Everything here may be tried again, by anyone. */
+export interface NodeOperatorActionsParts {
+  readonly finder: RangeFinder
+  readonly upkeep: RangeUpkeep
+}
+
+export class NodeOperatorActions implements OperatorActions {
+  readonly #parts: NodeOperatorActionsParts
+
+  constructor(parts: NodeOperatorActionsParts) {
+    this.#parts = parts
+  }
+
+  async perform(task: OperatorTask, timeoutMs: number): Promise<object | undefined> {
+    const { upkeep } = this.#parts
+    switch (task.kind) {
+      case 'split':
+        await upkeep.split(task, timeoutMs)
+        return { left: task.rangeId, right: task.rightId }
+      case 'merge':
+        await this.#merge(task, timeoutMs)
+        return undefined
+      case 'transfer-leader':
+        await upkeep.transferLeader(task.rangeId, task.nodeId, timeoutMs)
+        return undefined
+      case 'change-replicas': {
+        const { rangeId, add, remove } = task
+        if (add !== undefined && remove !== undefined) await upkeep.replace(rangeId, remove, add, timeoutMs)
+        else if (add !== undefined) await upkeep.addReplica(rangeId, add, timeoutMs)
+        else if (remove !== undefined) await upkeep.removeReplica(rangeId, remove, timeoutMs)
+        return undefined
+      }
+    }
+  }
+
+  /** A merge is given up. What else is half done is as good as what there was: a learner more, or one half of a joint change. */
+  async abandon(task: OperatorTask): Promise<void> {
+    if (task.kind === 'merge') await this.#parts.upkeep.abortMerge({ leftId: task.rangeId, ...task }, ABORT_MS)
+  }
+
+  /** The right's replicas are brought to where the left's are, one after the other; then the two are merged. */
+  async #merge(task: Extract<OperatorTask, { kind: 'merge' }>, timeoutMs: number): Promise<void> {
+    const { finder, upkeep } = this.#parts
+    const [left, right] = await Promise.all([finder.newest(task.rangeId), finder.newest(task.rightId)])
+    // Once it has begun they are aligned, or it is given up; once it is done there is no right any more.
+    const isOpen = left?.merge === undefined && right !== undefined && right.merge === undefined
+    if (left !== undefined && isOpen && left.end === task.key && !areAligned(left, right)) {
+      await this.#align(left, right, timeoutMs)
+      throw new CordilleraError('UNAVAILABLE', { detail: 'the replicas are being brought together' })
+    }
+    await upkeep.merge({ leftId: task.rangeId, ...task }, timeoutMs)
+  }
+
+  async #align(left: Descriptor, right: Descriptor, timeoutMs: number): Promise<void> {
+    const { upkeep } = this.#parts
+    const lefts = left.replicas.map(({ nodeId }) => nodeId)
+    const rights = right.replicas.map(({ nodeId }) => nodeId)
+    const target = lefts.find((nodeId) => !rights.includes(nodeId))
+    const stray = right.replicas.find(({ nodeId }) => !lefts.includes(nodeId))
+    if (target !== undefined && stray !== undefined) {
+      await upkeep.replace(right.rangeId, stray.replicaId, target, timeoutMs)
+    } else if (target !== undefined) await upkeep.addReplica(right.rangeId, target, timeoutMs)
+    else if (stray !== undefined) await upkeep.removeReplica(right.rangeId, stray.replicaId, timeoutMs)
+  }
+}
+
+const ABORT_MS = 5_000

@@ -1,0 +1,114 @@
+import { CordilleraError, type NodeId, type RangeId } from '@cordillera/base'
+import { type Descriptor, SYSTEM_RANGE_ID, spanContains } from '@cordillera/ranges'
+import type { OperatorTask } from '@cordillera/system'
+import type { OperatorRequest } from './admin.js'
+import type { RangeFinder } from './range-finder.js'
+import type { RangeUpkeep } from './range-upkeep.js'
+
+/**
+ * From what somebody asks for to what an operator is to do, with everything fixed that must be the same at every try: keys, ids,
+ * versions. What is wrong with a request is said here, and nothing is changed.
+ */
+export interface OperatorPlansParts {
+  readonly finder: RangeFinder
+  readonly upkeep: RangeUpkeep
+  /** Every node of the cluster, as far as is known. */
+  nodes(): Iterable<NodeId>
+}
+
+export type RangeRequest = Exclude<OperatorRequest, { readonly nodeId: NodeId; readonly rangeId?: never }>
+
+export class OperatorPlans {
+  readonly #parts: OperatorPlansParts
+
+  constructor(parts: OperatorPlansParts) {
+    this.#parts = parts
+  }
+
+  /** Rejects with `NOT_FOUND`, `BAD_REQUEST` or `CONFLICT`; with `UNAVAILABLE` when the cluster could not be asked. */
+  async plan(request: RangeRequest): Promise<OperatorTask> {
+    const range = await this.#range(request.rangeId)
+    if (range.rangeId === SYSTEM_RANGE_ID && (request.kind === 'split' || request.kind === 'merge')) {
+      throw conflict('the system range is neither cut nor merged')
+    }
+    switch (request.kind) {
+      case 'split':
+        return this.#planSplit(range, request.key)
+      case 'merge':
+        return this.#planMerge(range)
+      case 'transfer-leader':
+        return this.#planTransfer(range, request.nodeId)
+      default:
+        return this.#planChange(range, request.add, request.remove)
+    }
+  }
+
+  /** Rejects with `NOT_FOUND`. */
+  async assertRange(rangeId: RangeId): Promise<void> {
+    await this.#range(rangeId)
+  }
+
+  async #planSplit(range: Descriptor, wanted: string | undefined): Promise<OperatorTask> {
+    const { rangeId, epoch, start } = range
+    const key = wanted ?? (await this.#parts.upkeep.middleKey(rangeId))
+    if (key === undefined) throw conflict(`range ${rangeId} holds too little to be cut; name a key`)
+    if (key === start) throw conflict(`the key is the first one of range ${rangeId} already`)
+    if (!spanContains(range, key)) {
+      throw new CordilleraError('BAD_REQUEST', { detail: `the key is outside of range ${rangeId}` })
+    }
+    const rightId = await this.#parts.upkeep.allocateRangeId()
+    return { kind: 'split', rangeId, version: epoch.version, key, rightId }
+  }
+
+  async #planMerge({ rangeId, end }: Descriptor): Promise<OperatorTask> {
+    if (end === null) throw conflict(`range ${rangeId} is the last one and has no right neighbour`)
+    const right = await this.#parts.finder.findHolder(end)
+    if (right === undefined || right.start !== end) {
+      throw new CordilleraError('UNAVAILABLE', { detail: `the right neighbour of range ${rangeId} could not be found` })
+    }
+    const attempt = await this.#parts.upkeep.allocateMergeAttempt()
+    return { kind: 'merge', rangeId, rightId: right.rangeId, key: end, attempt }
+  }
+
+  #planTransfer({ rangeId, replicas }: Descriptor, nodeId: NodeId): OperatorTask {
+    this.#assertNode(nodeId)
+    if (!replicas.some((place) => place.nodeId === nodeId && place.type === 'voter')) {
+      throw conflict(`range ${rangeId} has no voter on node ${nodeId}`)
+    }
+    return { kind: 'transfer-leader', rangeId, nodeId }
+  }
+
+  #planChange({ rangeId, replicas }: Descriptor, add: NodeId | undefined, from: NodeId | undefined): OperatorTask {
+    if (add === undefined && from === undefined) {
+      throw new CordilleraError('BAD_REQUEST', { detail: 'name a node to add, a node to remove, or both' })
+    }
+    if (add !== undefined) this.#assertNode(add)
+    const isThere = replicas.some(({ nodeId, type }) => nodeId === add && type === 'voter')
+    if (isThere) throw conflict(`range ${rangeId} has a replica on node ${add} already`)
+    const going = replicas.find(({ nodeId }) => nodeId === from)
+    if (from !== undefined && going === undefined) throw conflict(`range ${rangeId} has no replica on node ${from}`)
+    if (add === undefined && replicas.filter(({ type }) => type === 'voter').length === 1) {
+      throw conflict(`range ${rangeId} has no other replica than that on node ${from}`)
+    }
+    return {
+      ...{ kind: 'change-replicas', rangeId },
+      ...(add !== undefined && { add }),
+      ...(going !== undefined && { remove: going.replicaId }),
+    }
+  }
+
+  async #range(rangeId: RangeId): Promise<Descriptor> {
+    const range = await this.#parts.finder.newest(rangeId)
+    if (range === undefined) throw new CordilleraError('NOT_FOUND', { detail: `there is no range ${rangeId}` })
+    return range
+  }
+
+  #assertNode(nodeId: NodeId): void {
+    for (const known of this.#parts.nodes()) if (known === nodeId) return
+    throw new CordilleraError('NOT_FOUND', { detail: `there is no node ${nodeId}` })
+  }
+}
+
+function conflict(detail: string): CordilleraError {
+  return new CordilleraError('CONFLICT', { detail })
+}

@@ -1,0 +1,83 @@
+import type { Key, NodeId, RangeId, ReplicaId } from '@cordillera/base'
+
+/**
+ * One running placement change, and its record under `operator/<id>` in the system range. What it is to do is fixed when it begins,
+ * so that whoever goes on with it, after the driver has died, does the same and no other thing, once.
+ */
+export type OperatorTask =
+  | {
+      readonly kind: 'split'
+      readonly rangeId: RangeId
+      readonly version: number
+      readonly key: Key
+      readonly rightId: RangeId
+    }
+  | {
+      readonly kind: 'merge'
+      readonly rangeId: RangeId
+      readonly rightId: RangeId
+      readonly key: Key
+      readonly attempt: number
+    }
+  | { readonly kind: 'transfer-leader'; readonly rangeId: RangeId; readonly nodeId: NodeId }
+  /** `add`: a node; `remove`: a replica. Both: the one takes the place of the other. */
+  | {
+      readonly kind: 'change-replicas'
+      readonly rangeId: RangeId
+      readonly add?: NodeId
+      readonly remove?: ReplicaId
+    }
+
+export type OperatorState = 'running' | 'done' | 'failed' | 'cancelled'
+
+export interface OperatorRecord {
+  readonly operatorId: number
+  readonly state: OperatorState
+  readonly task: OperatorTask
+  /** Why it was begun. */
+  readonly reason: string
+  /** What it is doing, or did last; for people. */
+  readonly step: string
+  /** By the wall clock, in ms. */
+  readonly startedAtMs: number
+  readonly deadlineMs: number
+  readonly endedAtMs: number | null
+  readonly error?: { readonly code: string; readonly detail: string }
+  readonly result?: object
+}
+
+/** Ranges that it changes: nothing else is done to them meanwhile. */
+export function rangesOf(task: OperatorTask): readonly RangeId[] {
+  return task.kind === 'merge' ? [task.rangeId, task.rightId] : [task.rangeId]
+}
+
+/** Undefined: not a record of this version. */
+export function tryReadOperator(value: unknown): OperatorRecord | undefined {
+  const record = value as Partial<OperatorRecord> | null | undefined
+  if (typeof record !== 'object' || record === null || !isCount(record.operatorId)) return undefined
+  const { state, task, startedAtMs, deadlineMs } = record
+  if (state !== 'running' && state !== 'done' && state !== 'failed' && state !== 'cancelled') return undefined
+  if (typeof startedAtMs !== 'number' || typeof deadlineMs !== 'number' || !isTask(task)) return undefined
+  return record as OperatorRecord
+}
+
+function isTask(value: unknown): value is OperatorTask {
+  const task = value as Partial<Record<string, unknown>> | null | undefined
+  if (typeof task !== 'object' || task === null || !isCount(task.rangeId)) return false
+  switch (task.kind) {
+    case 'split':
+      return isCount(task.version) && typeof task.key === 'string' && isCount(task.rightId)
+    case 'merge':
+      return isCount(task.rightId) && typeof task.key === 'string' && isCount(task.attempt)
+    case 'transfer-leader':
+      return isCount(task.nodeId)
+    case 'change-replicas':
+      return [task.add, task.remove].every((id) => id === undefined || isCount(id))
+    default:
+      return false
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 1
+}
