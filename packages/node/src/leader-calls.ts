@@ -28,7 +28,7 @@ export interface LeaderQuestion<Answer extends string> {
 export type Undecided = 'running' | 'not-leader'
 
 const ASK_TIMEOUT_MS = 5_000
-const PAUSE_MS = 200
+const PAUSE_MS = 50
 
 export class LeaderCalls {
   readonly #parts: LeaderCallsParts

@@ -17,15 +17,16 @@ const EARLY_MAX = 1_024
 export class EarlyVotes {
   readonly #byReplica = new Map<ReplicaId, EarlyVote>()
 
-  add(vote: EarlyVote): void {
+  /** Whether there was an earlier one: then the first election has come to nothing. */
+  add(vote: EarlyVote): boolean {
     const { to } = vote.message
-    this.#byReplica.delete(to)
+    const isAgain = this.#byReplica.delete(to)
     this.#byReplica.set(to, vote)
-    if (this.#byReplica.size <= EARLY_MAX) return
-    for (const oldest of this.#byReplica.keys()) {
-      this.#byReplica.delete(oldest)
-      return
+    if (this.#byReplica.size > EARLY_MAX) {
+      const [oldest] = this.#byReplica.keys()
+      this.#byReplica.delete(oldest!)
     }
+    return isAgain
   }
 
   /** The one for a replica that is here from now on. */

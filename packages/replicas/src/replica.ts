@@ -282,8 +282,18 @@ export class Replica implements SystemLeadership {
   /** `from`: the node that it came from. */
   step(message: Message, from: NodeId): void {
     if (this.nodeOf(message.from) !== from) this.#meetStranger(message.from, from)
-    this.core.step(message)
+    if (message.kind === 'snapshot-request' && this.core.role !== 'leader') this.#seed(message.from)
+    else this.core.step(message)
     this.#host.markDirty(this)
+  }
+
+  /**
+   * A replica of this range that never was there, and so has promised nothing, may begin with what anyone of the range has applied:
+   * that is committed, whoever leads, and nobody may.
+   */
+  #seed(peer: ReplicaId): void {
+    const isMember = this.descriptor.replicas.some(({ replicaId }) => replicaId === peer)
+    if (isMember && this.isMember && !this.#closed && !this.#isRestoring) this.#host.sendSnapshot(this, peer)
   }
 
   /** One turn's work: asks what has gathered, then drains the core once. */

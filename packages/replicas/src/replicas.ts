@@ -478,13 +478,15 @@ export class Replicas implements ReplicaHost {
 
   /**
    * A message for a replica that is not here. If it may be, it comes to be when its range is cut out of another one here, or by
-   * a snapshot, which a leader is asked for, and which waits while a range here has any of its keys.
+   * a snapshot, which waits while a range here has any of its keys. A leader is asked for one; so is whoever would lead and
+   * does not get there: the vote of a right half that its store has leapt over may be the one that is missing.
    */
   #onStranger(from: NodeId, rangeId: RangeId, message: Message): void {
     const { to, from: leader, term, kind } = message
     if (!mayCreate(this.#host, rangeId, to)) return
-    if (kind === 'vote-request') this.#early.add({ from, rangeId, message })
-    if ((kind !== 'heartbeat' && kind !== 'append-request') || this.#receiver.expects(to)) return
+    const isAgain = kind === 'vote-request' && this.#early.add({ from, rangeId, message })
+    const isHere = isAgain || kind === 'heartbeat' || kind === 'append-request'
+    if (!isHere || this.#receiver.expects(to)) return
     this.#options.links.sendRaft(from, rangeId, { kind: 'snapshot-request', from: to, to: leader, term })
   }
 

@@ -184,6 +184,28 @@ describe('a store that was away while a range was cut', () => {
   })
 })
 
+describe('a right half that one store has leapt over', () => {
+  it('has its leader, by the vote of that store, while another one is gone', async () => {
+    const { stores, left, right, away } = await withoutOne()
+    for (let i = 0; i < 50; i++) await write(stores, left, `c${i}`, 'left')
+    await stores.pass(1_000)
+    const [one, other] = [...stores.stores.values()].filter((store) => store !== away)
+    // What is said of the right half is lost until the left one is cut, by a snapshot.
+    const halves = new Set(right.replicas.map(({ replicaId }) => replicaId))
+    stores.loses = ({ to }) => halves.has(to)
+    stores.rejoin(away.nodeId)
+    await stores.until(() => replicaAt(away, left.rangeId)!.descriptor.end === 'm', 'the left half')
+    expect(replicaAt(away, RIGHT)).toBeUndefined()
+    stores.isolate(other!.nodeId)
+    await stores.pass(5_000)
+    expect(stores.leaderOf(RIGHT)).toBeUndefined()
+    stores.loses = () => false
+    await stores.until(() => stores.leaderOf(RIGHT) !== undefined, 'a leader of the right half')
+    await untilEqual(stores, RIGHT, one!, away)
+    expect(await read(stores, right, 'y')).toBe('y before')
+  })
+})
+
 describe('a crash', () => {
   it('of every store, before anything of a split is in the state database, loses nothing of either half', async () => {
     const { stores, range } = await open()
