@@ -231,7 +231,7 @@ describe('Replicas', () => {
     const { log, core } = leader.replicas.replica(descriptor.rangeId)!
     await stores.until(() => core.quiescent, 'the group rests')
     const news = (node: number): unknown =>
-      leader.replicas
+      leader.replicas.retention
         .replicatedIndexes()
         .get(node)
         ?.find(([rangeId]) => rangeId === descriptor.rangeId)
