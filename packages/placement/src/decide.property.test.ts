@@ -1,0 +1,210 @@
+import { assert, type NodeId, SeededRandom } from '@cordillera/base'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { countBand, isOutside, isOutsideInner, loadBand, movableLoad } from './bands.js'
+import { effectiveReplicas } from './initial-placement.js'
+import { pairDiversity, parseLocality } from './locality.js'
+import type { Decision, DoCode, Operator } from './operator.js'
+import { Standing } from './standing.js'
+import { VirtualCluster, type VirtualRange } from './testing/virtual-cluster.js'
+
+const numRuns = Number(process.env['CORDILLERA_RUNS'] ?? 120)
+
+const shape = fc.record({
+  racks: fc.integer({ min: 1, max: 4 }),
+  nodeCount: fc.integer({ min: 1, max: 9 }),
+  ranges: fc.integer({ min: 1, max: 60 }),
+  setting: fc.constantFrom(1, 3, 5),
+  picks: fc.array(fc.nat(), { minLength: 80, maxLength: 80 }),
+  loads: fc.array(fc.integer({ min: 0, max: 2000 }), { minLength: 60, maxLength: 60 }),
+})
+
+type Shape = typeof shape extends fc.Arbitrary<infer T> ? T : never
+
+function build({ racks, nodeCount, ranges, setting, picks, loads }: Shape) {
+  const localities = Array.from({ length: nodeCount }, (_, i) => `rack=${i % racks}`)
+  const cluster = new VirtualCluster(localities, { replicas: setting })
+  for (let i = 0; i < ranges; i++) {
+    const count = effectiveReplicas(setting, nodeCount)
+    const first = picks[i]! % nodeCount
+    // Neighbours in the list: so that nodes and racks are uneven at first.
+    const places = Array.from({ length: count }, (_, at) => ((first + at) % nodeCount) + 1)
+    cluster.addRange(places, { load: loads[i]!, bytes: 1 << 20 })
+  }
+  return cluster
+}
+
+function spread(cluster: VirtualCluster, nodes: readonly NodeId[]): number {
+  const places = nodes.map((nodeId) => parseLocality(cluster.node(nodeId).locality)!)
+  let sum = 0
+  for (const a of places) for (const b of places) sum += pairDiversity(a, b)
+  return sum / 2
+}
+
+/** Checks of every second, against the plainest reading of the rules. */
+function checkSecond(cluster: VirtualCluster, decisions: readonly Decision[]): void {
+  const running = cluster.running.map(({ operator }) => operator)
+  assert(new Set(running.map(({ rangeId }) => rangeId)).size === running.length, 'one operator a range')
+  const rangeOf = new Map(cluster.ranges.map((range) => [range.descriptor.rangeId, range]))
+  const [incoming, outgoing] = [new Map<NodeId, number>(), new Map<NodeId, number>()]
+  for (const operator of running) {
+    if (operator.kind !== 'add-replica' && operator.kind !== 'replace-replica') continue
+    incoming.set(operator.to, (incoming.get(operator.to) ?? 0) + 1)
+    const { leader } = rangeOf.get(operator.rangeId)!
+    outgoing.set(leader, (outgoing.get(leader) ?? 0) + 1)
+  }
+  for (const counts of [incoming, outgoing]) {
+    for (const count of counts.values()) assert(count <= cluster.settings.movesPerNodeMax, 'no more moves than allowed')
+  }
+  for (const { descriptor } of cluster.ranges) {
+    const nodes = descriptor.replicas.map(({ nodeId }) => nodeId)
+    assert(new Set(nodes).size === nodes.length, 'one replica a node')
+  }
+  for (const { operator, code } of decisions) checkDecision(cluster, operator, code, rangeOf.get(operator.rangeId)!)
+}
+
+/** No change of replicas leaves fewer live voters than a quorum, and none but a repair lowers the spread. */
+function checkDecision(cluster: VirtualCluster, operator: Operator, code: DoCode, range: VirtualRange): void {
+  if (operator.kind !== 'replace-replica' && operator.kind !== 'remove-replica') return
+  const before = range.descriptor.replicas.map(({ nodeId }) => nodeId)
+  const after = before.filter((nodeId) => nodeId !== operator.from)
+  if (operator.kind === 'replace-replica') after.push(operator.to)
+  const live = after.filter((nodeId) => cluster.node(nodeId).isUp).length
+  assert(live * 2 > after.length, 'a quorum of live voters is left')
+  if (operator.kind === 'remove-replica' || code === 'dead-node' || code === 'decommission') return
+  const gain = spread(cluster, after) - spread(cluster, before)
+  assert(code === 'failure-domain' ? gain > 0 : gain >= 0, 'the spread does not shrink')
+}
+
+/** Until nothing is decided and nothing runs; how many decisions. */
+function settle(cluster: VirtualCluster): number {
+  let decided = 0
+  for (let seconds = 0; seconds < 300; seconds++) {
+    const decisions = cluster.step()
+    checkSecond(cluster, decisions)
+    decided += decisions.length
+    if (decisions.length === 0 && cluster.running.length === 0) return decided
+  }
+  throw new Error(`not at rest: ${JSON.stringify(cluster.step())}`)
+}
+
+function expectEvenReplicas(cluster: VirtualCluster, nodes: readonly NodeId[], tolerance: number): void {
+  const counts = nodes.map((nodeId) => cluster.replicasOf(nodeId))
+  const band = countBand(
+    counts.reduce((a, b) => a + b, 0),
+    nodes.length,
+    tolerance,
+  )
+  for (const count of counts) expect(isOutside(band, count), `${counts}`).toBe(false)
+}
+
+test('from any start decisions end, in a bounded number, with replicas even, and then there are none', () => {
+  fc.assert(
+    fc.property(shape, (drawn) => {
+      const cluster = build({ ...drawn, racks: 1 })
+      const decided = settle(cluster)
+      // Each replica, and each leadership, a few times at most.
+      expect(decided).toBeLessThanOrEqual(drawn.ranges * (drawn.setting + 3) + 10)
+      expectEvenReplicas(
+        cluster,
+        cluster.nodes.map(({ nodeId }) => nodeId),
+        cluster.settings.balanceTolerance,
+      )
+      for (let i = 0; i < 5; i++) expect(cluster.step()).toEqual([])
+    }),
+    { numRuns },
+  )
+})
+
+test('with failure domains too, and every range ends as widely spread as can be', () => {
+  fc.assert(
+    fc.property(shape, (drawn) => {
+      const cluster = build(drawn)
+      settle(cluster)
+      const count = effectiveReplicas(drawn.setting, drawn.nodeCount)
+      const racks = Math.min(drawn.racks, drawn.nodeCount, count)
+      for (const { descriptor } of cluster.ranges) {
+        const used = new Set(descriptor.replicas.map(({ nodeId }) => cluster.node(nodeId).locality))
+        expect(used.size).toBe(racks)
+      }
+    }),
+    { numRuns },
+  )
+})
+
+/** Whether all nodes are within the inner band, at their true loads. */
+function isInnerBalanced(cluster: VirtualCluster): boolean {
+  const { ranges, leading } = new Standing(cluster.picture())
+  const { balanceTolerance, balanceLoadMinPerSec } = cluster.settings
+  const band = loadBand(ranges, leading.length, balanceTolerance, balanceLoadMinPerSec)
+  return leading.every((node) => {
+    const giant = [...band.giants].filter(({ leader }) => leader === node).sort((a, b) => b.load - a.load)[0]
+    return !isOutsideInner(band, movableLoad(band, node.load, giant))
+  })
+}
+
+test('noise moves nothing in a balanced cluster, and no range back and forth in one that cannot be balanced', () => {
+  let balanced = 0
+  fc.assert(
+    fc.property(shape, fc.integer(), (drawn, seed) => {
+      const cluster = build(drawn)
+      settle(cluster)
+      const isBalanced = isInnerBalanced(cluster)
+      const random = new SeededRandom(seed)
+      const amplitude = cluster.settings.balanceTolerance / 4
+      cluster.observed = (load) => load * (1 + amplitude * (random.below(2001) / 1000 - 1))
+      const moved = Array.from({ length: 60 }, () => cluster.step()).flatMap((decisions) =>
+        decisions.map(({ operator }) => operator.rangeId),
+      )
+      if (isBalanced) expect(moved).toEqual([])
+      // A range's only replica takes its load along, whatever it moves for.
+      const most = Math.max(0, ...moved.map((rangeId) => moved.filter((other) => other === rangeId).length))
+      if (drawn.setting > 1) expect(most).toBeLessThanOrEqual(2)
+      if (isBalanced) balanced++
+    }),
+    { numRuns },
+  )
+  expect(balanced).toBeGreaterThan(numRuns / 4)
+})
+
+test('after a node died its replicas are elsewhere, each moved once, when there is a node for them', () => {
+  fc.assert(
+    fc.property(shape, fc.nat(), (drawn, pick) => {
+      fc.pre(drawn.nodeCount >= 4 && drawn.setting === 3)
+      const cluster = build({ ...drawn, racks: 1, loads: drawn.loads.map(() => 0) })
+      settle(cluster)
+      const dead = 1 + (pick % drawn.nodeCount)
+      const lost = cluster.replicasOf(dead)
+      cluster.setUp([dead], false)
+      cluster.nowMs += cluster.settings.deadAfterMs
+      const replacedBefore = cluster.done.get('replace-replica') ?? 0
+      settle(cluster)
+      expect(cluster.replicasOf(dead)).toBe(0)
+      for (const { descriptor } of cluster.ranges) expect(descriptor.replicas).toHaveLength(3)
+      expect((cluster.done.get('replace-replica') ?? 0) - replacedBefore).toBeLessThanOrEqual(lost * 1.1 + 2)
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('nodes that come, go silent, return, drain and leave: never fewer live voters than a quorum, and rest in the end', () => {
+  const event = fc.record({ kind: fc.constantFrom('join', 'down', 'up', 'drain', 'leave', 'wait'), pick: fc.nat() })
+  fc.assert(
+    fc.property(shape, fc.array(event, { maxLength: 12 }), (drawn, events) => {
+      const cluster = build(drawn)
+      for (const { kind, pick } of events) {
+        const node = cluster.node(1 + (pick % cluster.nodes.length))
+        const up = cluster.nodes.filter(({ isUp }) => isUp).length
+        if (kind === 'join' && cluster.nodes.length < 12) cluster.addNode(`rack=${pick % drawn.racks}`)
+        else if (kind === 'down' && up === cluster.nodes.length) cluster.setUp([node.nodeId], false)
+        else if (kind === 'up' && !node.isUp) cluster.setUp([node.nodeId], true)
+        else if (kind === 'drain' && node.membership === 'member') node.membership = 'draining'
+        else if (kind === 'leave' && cluster.nodes.length > 6) node.membership = 'decommissioning'
+        else cluster.nowMs += 100_000
+        for (let i = 0; i < 3; i++) checkSecond(cluster, cluster.step())
+      }
+      settle(cluster)
+    }),
+    { numRuns },
+  )
+})

@@ -1,0 +1,109 @@
+import { type Band, isOutside, isOutsideInner } from './bands.js'
+import { canReceive, canSend, mix, whyUntouchable } from './candidates.js'
+import { replacement } from './keep-replicas.js'
+import { GAIN_MIN, gainOfMove, type LeaderBalance, losesSpread, replicaBand } from './leader-balance.js'
+import type { Doing } from './operator.js'
+import type { NodeStanding, RangeStanding, Standing } from './standing.js'
+
+/**
+ * Evens out how many replicas nodes hold: followers move from nodes with more to nodes with at least two fewer, as long
+ * as the cost of the counts falls (see `bands.ts`). No move lowers the spread over failure domains.
+ */
+export class ReplicaBalance {
+  readonly #standing: Standing
+  readonly #leaders: LeaderBalance
+  readonly #band: Band
+
+  constructor(standing: Standing, leaders: LeaderBalance) {
+    this.#standing = standing
+    this.#leaders = leaders
+    this.#band = replicaBand(standing)
+  }
+
+  isOutside(node: NodeStanding): boolean {
+    return node.receives && isOutside(this.#band, node.replicas)
+  }
+
+  decide(take: (choice: Doing) => void): void {
+    const nodes = [...this.#standing.receivers]
+    if (!nodes.some((node) => this.isOutside(node))) return
+    const fullestFirst = [...nodes].sort((a, b) => b.replicas - a.replicas || a.nodeId - b.nodeId)
+    for (const node of fullestFirst) {
+      if (node.replicas <= this.#band.innerHigh) break
+      this.#even(node, () => this.#moveFrom(node), take)
+    }
+    for (const node of fullestFirst.reverse()) {
+      if (node.replicas >= this.#band.innerLow) break
+      this.#even(node, () => this.#moveTo(node), take)
+    }
+  }
+
+  #even(node: NodeStanding, next: () => Doing | undefined, take: (choice: Doing) => void): void {
+    while (isOutsideInner(this.#band, node.replicas)) {
+      const choice = next()
+      if (choice === undefined) return
+      take(choice)
+    }
+  }
+
+  #moveFrom(from: NodeStanding): Doing | undefined {
+    return firstOf(this.#byReplicas(1), (to) => this.#move(from, to))
+  }
+
+  #moveTo(to: NodeStanding): Doing | undefined {
+    return firstOf(this.#byReplicas(-1), (from) => this.#move(from, to))
+  }
+
+  #byReplicas(sign: 1 | -1): NodeStanding[] {
+    return [...this.#standing.receivers].sort((a, b) => sign * (a.replicas - b.replicas) || a.nodeId - b.nodeId)
+  }
+
+  /** One of the ranges that may go from the one node to the other, none rather than another by its size or load. */
+  #move(from: NodeStanding, to: NodeStanding): Doing | undefined {
+    if (!this.#gains(from, to) || to.receiving.moves >= this.#standing.picture.settings.movesPerNodeMax)
+      return undefined
+    let best: RangeStanding | undefined
+    for (const range of from.held) {
+      if (best !== undefined && mix(range.rangeId, to.nodeId) >= mix(best.rangeId, to.nodeId)) continue
+      if (this.#mayMove(range, from, to)) best = range
+    }
+    return best && { code: 'replica-count', operator: replacement(best, from, to) }
+  }
+
+  #gains(from: NodeStanding, to: NodeStanding): boolean {
+    return from.replicas - to.replicas >= 2 && this.#gain(from, to) > GAIN_MIN
+  }
+
+  #gain(from: NodeStanding, to: NodeStanding): number {
+    return gainOfMove(this.#band, from.replicas, to.replicas)
+  }
+
+  #mayMove(range: RangeStanding, from: NodeStanding, to: NodeStanding): boolean {
+    const { voters, members, leader, partner } = range
+    return (
+      whyUntouchable(range) === undefined &&
+      partner === undefined &&
+      voters.includes(from) &&
+      (leader !== from || this.#mayMoveLeader(range, from, to)) &&
+      !members.includes(to) &&
+      voters.every(({ isUp }) => isUp) &&
+      canSend(this.#standing, range) &&
+      canReceive(this.#standing, to, range) &&
+      !losesSpread(this.#standing, range, from, to)
+    )
+  }
+
+  /** With an only voter its leadership and load go as well: all of that together must gain. */
+  #mayMoveLeader(range: RangeStanding, from: NodeStanding, to: NodeStanding): boolean {
+    if (range.voters.length > 1 || this.#leaders.isLargestGiant(range, from)) return false
+    return !to.mayLead || this.#gain(from, to) + this.#leaders.gainOfGoing(range, from, to) > GAIN_MIN
+  }
+}
+
+function firstOf<T>(nodes: readonly NodeStanding[], find: (node: NodeStanding) => T | undefined): T | undefined {
+  for (const node of nodes) {
+    const found = find(node)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
