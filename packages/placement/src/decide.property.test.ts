@@ -8,7 +8,7 @@ import type { Decision, DoCode, Operator } from './operator.js'
 import { Standing } from './standing.js'
 import { VirtualCluster, type VirtualRange } from './testing/virtual-cluster.js'
 
-const numRuns = Number(process.env['CORDILLERA_RUNS'] ?? 120)
+const numRuns = Number(process.env.CORDILLERA_RUNS ?? 120)
 
 const shape = fc.record({
   racks: fc.integer({ min: 1, max: 4 }),

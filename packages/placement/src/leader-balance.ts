@@ -10,7 +10,7 @@ import {
 } from './bands.js'
 import { canReceive, canSend, canTakeOver, canTransfer } from './candidates.js'
 import { replacement } from './keep-replicas.js'
-import type { DoCode, Doing, Operator } from './operator.js'
+import type { DoCode, Doing } from './operator.js'
 import type { NodeStanding, RangeStanding, Standing } from './standing.js'
 
 /**
@@ -50,14 +50,7 @@ export class LeaderBalance {
   decide(take: (choice: Doing) => void): void {
     const { leading } = this.#standing
     if (!leading.some((node) => this.isOutside(node))) return
-    for (const node of this.#worstFirst()) {
-      while (this.#isOutsideInner(node)) {
-        const choice = this.#bestTransferOf(node)
-        if (choice === undefined) break
-        take(choice)
-        this.#noteGiants()
-      }
-    }
+    for (const node of this.#worstFirst()) if (this.#isOutsideInner(node)) this.#transferFor(node, take)
     for (const node of this.#worstFirst()) {
       if (this.#loadOf(node) <= this.#loads.high) break
       if (node.transfersFrom > 0) continue
@@ -107,28 +100,38 @@ export class LeaderBalance {
     }
   }
 
-  /** The transfer from or to the node that gains most. */
-  #bestTransferOf(node: NodeStanding): Doing | undefined {
-    let best: { range: RangeStanding; to: NodeStanding; gain: Gain } | undefined
+  /** Transfers from and to the node, those that gain most first, until it is in the inner band. */
+  #transferFor(node: NodeStanding, take: (doing: Doing) => void): void {
+    const transfers = this.#transfersOf(node).sort((a, b) => b.total - a.total)
+    for (const { range, from, to } of transfers) {
+      if (!this.#isOutsideInner(node)) return
+      if (range.state !== 'free' || !canTransfer(this.#standing, from, to)) continue
+      // What was taken before has changed the balance.
+      const gain = this.#gainOf(range, from, to)
+      if (gain === undefined) continue
+      const { rangeId } = range
+      take({ code: gain.code, operator: { kind: 'transfer-leader', rangeId, from: from.nodeId, to: to.nodeId } })
+      if (this.isGiant(range)) this.#noteGiants()
+    }
+  }
+
+  #transfersOf(node: NodeStanding): Transfer[] {
+    const transfers: Transfer[] = []
     for (const range of node.held) {
-      const { leader } = range
-      if (range.state !== 'free' || leader === undefined || !leader.mayLead || !range.voters.includes(node)) continue
-      for (const to of leader === node ? range.voters : [node]) {
-        if (!to.mayLead || !canTakeOver(range, to) || !canTransfer(this.#standing, leader, to)) continue
-        if (range.partner !== undefined && !range.partner.members.includes(to)) continue
-        const gain = this.#gainOf(range, leader, to)
-        if (gain !== undefined && (best === undefined || gain.total > best.gain.total)) best = { range, to, gain }
-      }
+      const from = range.leader
+      if (range.state !== 'free' || from === undefined || !from.mayLead || !range.voters.includes(node)) continue
+      if (from === node) {
+        for (const to of range.voters) this.#noteTransfer(transfers, range, from, to)
+      } else this.#noteTransfer(transfers, range, from, node)
     }
-    if (best === undefined) return undefined
-    const { range, to, gain } = best
-    const operator: Operator = {
-      kind: 'transfer-leader',
-      rangeId: range.rangeId,
-      from: range.leader!.nodeId,
-      to: to.nodeId,
-    }
-    return { code: gain.code, operator }
+    return transfers
+  }
+
+  #noteTransfer(transfers: Transfer[], range: RangeStanding, from: NodeStanding, to: NodeStanding): void {
+    if (!to.mayLead || !canTransfer(this.#standing, from, to) || !canTakeOver(range, to)) return
+    if (range.partner !== undefined && !range.partner.members.includes(to)) return
+    const gain = this.#gainOf(range, from, to)
+    if (gain !== undefined) transfers.push({ range, from, to, total: gain.total })
   }
 
   /** What becomes better when the leadership moves; undefined when that is not worth it. */
@@ -136,7 +139,7 @@ export class LeaderBalance {
     const { load } = range
     if (this.isLargestGiant(range, from)) return undefined
     const [counts, loads] = [this.#gainOfCount(from, to), this.#gainOfLoad(range, from, to)]
-    if (counts + loads <= GAIN_MIN) return undefined
+    if (!isWorth(counts, loads)) return undefined
     const difference = this.#loadOf(from) - this.#loadOf(to)
     const isForLoad =
       loads > 0 && load >= this.#loadMinPerSec && difference - this.#loadTaken(range, to) >= this.#marginPerSec
@@ -145,9 +148,9 @@ export class LeaderBalance {
     return { total: counts + loads, code: isForLoad && loads >= counts ? 'load' : 'leader-count' }
   }
 
-  /** By how much the cost falls when the leadership goes with a replica; below 0 when it rises. */
-  gainOfGoing(range: RangeStanding, from: NodeStanding, to: NodeStanding): number {
-    return this.#gainOfCount(from, to) + this.#gainOfLoad(range, from, to)
+  /** Whether it is worth it that the leadership goes with a replica, whose move gains this much of itself. */
+  mayGoAlong(range: RangeStanding, from: NodeStanding, to: NodeStanding, gain: number): boolean {
+    return isWorth(gain, this.#gainOfCount(from, to), this.#gainOfLoad(range, from, to))
   }
 
   #gainOfCount(from: NodeStanding, to: NodeStanding): number {
@@ -189,8 +192,10 @@ export class LeaderBalance {
         if (gain?.code !== 'load' || (best !== undefined && gain.total <= best.total)) continue
         const follower = this.#followerToReplace(range, to)
         if (follower === undefined) continue
-        const total = gain.total + gainOfMove(this.#replicas, follower.replicas, to.replicas)
-        if (total > GAIN_MIN && (best === undefined || total > best.total)) best = { range, follower, to, total }
+        const replicas = gainOfMove(this.#replicas, follower.replicas, to.replicas)
+        const total = gain.total + replicas
+        if (isWorth(gain.total, replicas) && (best === undefined || total > best.total))
+          best = { range, follower, to, total }
       }
     }
     return best && { code: 'load', operator: replacement(best.range, best.follower, best.to, true) }
@@ -208,13 +213,30 @@ export class LeaderBalance {
   }
 }
 
+interface Transfer {
+  readonly range: RangeStanding
+  readonly from: NodeStanding
+  readonly to: NodeStanding
+  readonly total: number
+}
+
 interface Gain {
   readonly total: number
   readonly code: DoCode
 }
 
+/**
+ * Whether what becomes better outweighs what becomes worse by far: twice. A move and the one that undoes it are both
+ * worth it only when what was gained shrinks to a quarter, not when loads are a little off.
+ */
+export function isWorth(...gains: readonly number[]): boolean {
+  let total = 0
+  for (const gain of gains) total += gain < 0 ? gain * 2 : gain
+  return total > GAIN_MIN
+}
+
 /** Below it a gain may be an error of rounding. */
-export const GAIN_MIN = 1e-9
+const GAIN_MIN = 1e-9
 
 /** By how much the cost falls when one goes from a node that has `from` to one that has `to`. */
 export function gainOfMove(band: Band, from: number, to: number): number {

@@ -1,7 +1,7 @@
 import { type Band, isOutside, isOutsideInner } from './bands.js'
 import { canReceive, canSend, mix, whyUntouchable } from './candidates.js'
 import { replacement } from './keep-replicas.js'
-import { GAIN_MIN, gainOfMove, type LeaderBalance, losesSpread, replicaBand } from './leader-balance.js'
+import { gainOfMove, isWorth, type LeaderBalance, losesSpread, replicaBand } from './leader-balance.js'
 import type { Doing } from './operator.js'
 import type { NodeStanding, RangeStanding, Standing } from './standing.js'
 
@@ -47,11 +47,14 @@ export class ReplicaBalance {
   }
 
   #moveFrom(from: NodeStanding): Doing | undefined {
-    return firstOf(this.#byReplicas(1), (to) => this.#move(from, to))
+    const movable = this.#movableFrom(from)
+    return firstOf(movable.length === 0 ? [] : this.#byReplicas(1), (to) => this.#move(movable, from, to))
   }
 
   #moveTo(to: NodeStanding): Doing | undefined {
-    return firstOf(this.#byReplicas(-1), (from) => this.#move(from, to))
+    return firstOf(this.#byReplicas(-1), (from) =>
+      this.#gains(from, to) ? this.#move(this.#movableFrom(from), from, to) : undefined,
+    )
   }
 
   #byReplicas(sign: 1 | -1): NodeStanding[] {
@@ -59,11 +62,11 @@ export class ReplicaBalance {
   }
 
   /** One of the ranges that may go from the one node to the other, none rather than another by its size or load. */
-  #move(from: NodeStanding, to: NodeStanding): Doing | undefined {
+  #move(movable: readonly RangeStanding[], from: NodeStanding, to: NodeStanding): Doing | undefined {
     if (!this.#gains(from, to) || to.receiving.moves >= this.#standing.picture.settings.movesPerNodeMax)
       return undefined
     let best: RangeStanding | undefined
-    for (const range of from.held) {
+    for (const range of movable) {
       if (best !== undefined && mix(range.rangeId, to.nodeId) >= mix(best.rangeId, to.nodeId)) continue
       if (this.#mayMove(range, from, to)) best = range
     }
@@ -71,32 +74,36 @@ export class ReplicaBalance {
   }
 
   #gains(from: NodeStanding, to: NodeStanding): boolean {
-    return from.replicas - to.replicas >= 2 && this.#gain(from, to) > GAIN_MIN
+    return from.replicas - to.replicas >= 2 && isWorth(this.#gain(from, to))
   }
 
   #gain(from: NodeStanding, to: NodeStanding): number {
     return gainOfMove(this.#band, from.replicas, to.replicas)
   }
 
+  /** The ranges whose replica here may move, wherever it goes. */
+  #movableFrom(from: NodeStanding): RangeStanding[] {
+    return from.held.filter((range) => {
+      const { voters, leader, partner } = range
+      if (whyUntouchable(range) !== undefined || partner !== undefined || !voters.includes(from)) return false
+      if (leader === from && voters.length > 1) return false
+      return voters.every(({ isUp }) => isUp) && canSend(this.#standing, range)
+    })
+  }
+
   #mayMove(range: RangeStanding, from: NodeStanding, to: NodeStanding): boolean {
-    const { voters, members, leader, partner } = range
     return (
-      whyUntouchable(range) === undefined &&
-      partner === undefined &&
-      voters.includes(from) &&
-      (leader !== from || this.#mayMoveLeader(range, from, to)) &&
-      !members.includes(to) &&
-      voters.every(({ isUp }) => isUp) &&
-      canSend(this.#standing, range) &&
+      !range.members.includes(to) &&
       canReceive(this.#standing, to, range) &&
-      !losesSpread(this.#standing, range, from, to)
+      !losesSpread(this.#standing, range, from, to) &&
+      (range.leader !== from || this.#mayMoveLeader(range, from, to))
     )
   }
 
   /** With an only voter its leadership and load go as well: all of that together must gain. */
   #mayMoveLeader(range: RangeStanding, from: NodeStanding, to: NodeStanding): boolean {
-    if (range.voters.length > 1 || this.#leaders.isLargestGiant(range, from)) return false
-    return !to.mayLead || this.#gain(from, to) + this.#leaders.gainOfGoing(range, from, to) > GAIN_MIN
+    if (this.#leaders.isLargestGiant(range, from)) return false
+    return !to.mayLead || this.#leaders.mayGoAlong(range, from, to, this.#gain(from, to))
   }
 }
 

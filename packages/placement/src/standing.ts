@@ -134,14 +134,17 @@ export class Standing {
   #place(picture: RangePicture, at: number): RangeStanding {
     const { descriptor, leader, readsPerSec, writesPerSec } = picture
     const { rangeId, replicas } = descriptor
+    const state = stateOf(replicas)
+    const isPlain = replicas.every(({ type }) => type === 'voter')
+    const members = this.#nodesOf(isPlain ? replicas : replicas.filter(({ type }) => type !== 'outgoing'))
     const range: RangeStanding = {
       picture,
       rangeId,
       at,
       load: readsPerSec + writesPerSec,
-      state: stateOf(replicas),
-      voters: this.#nodesOf(replicas.filter(({ type }) => type === 'voter' || type === 'incoming')),
-      members: this.#nodesOf(replicas.filter(({ type }) => type !== 'outgoing')),
+      state,
+      voters: isPlain ? members : this.#nodesOf(replicas.filter(({ type }) => type === 'voter' || type === 'incoming')),
+      members,
       leader: leader === 0 ? undefined : this.#nodeOrStranger(leader),
       partner: undefined,
     }
@@ -283,8 +286,11 @@ function newNode(nodeId: NodeId, at: number, standings: Standings): NodeStanding
 }
 
 function stateOf(replicas: readonly ReplicaPlace[]): RangeState {
-  if (replicas.some(({ type }) => type === 'incoming' || type === 'outgoing')) return 'joint'
-  const isDouble = replicas.some((place, at) => replicas.findIndex(({ nodeId }) => nodeId === place.nodeId) !== at)
+  let isDouble = false
+  for (const [at, { nodeId, type }] of replicas.entries()) {
+    if (type === 'incoming' || type === 'outgoing') return 'joint'
+    for (let before = 0; before < at; before++) if (replicas[before]!.nodeId === nodeId) isDouble = true
+  }
   return isDouble ? 'local-repair' : 'free'
 }
 

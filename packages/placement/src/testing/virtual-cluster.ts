@@ -119,11 +119,11 @@ export class VirtualCluster {
   }
 
   /** One second: what was decided in it. */
-  step(): Decision[] {
+  step(decideFor: (picture: ClusterPicture) => Decision[] = decide): Decision[] {
     this.nowMs += STEP_MS
     this.#finish()
     this.#elect()
-    const decisions = decide(this.picture())
+    const decisions = decideFor(this.picture())
     for (const { operator } of decisions)
       this.running.push({ operator, doneAtMs: this.nowMs + this.durationMs(operator) })
     return decisions
@@ -141,7 +141,7 @@ export class VirtualCluster {
   }
 
   durationMs(operator: Operator): number {
-    const bytes = this.ranges.find(({ descriptor }) => descriptor.rangeId === operator.rangeId)?.bytes ?? 0
+    const bytes = this.#range(operator.rangeId)?.bytes ?? 0
     const isSnapshot = operator.kind === 'add-replica' || operator.kind === 'replace-replica'
     return LATENCY_MS + (isSnapshot ? (bytes / this.bytesPerSec) * 1000 : 0)
   }
