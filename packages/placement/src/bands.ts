@@ -43,7 +43,7 @@ export function costOf(band: Band, value: number): number {
 
 /**
  * The band of the requests a second that nodes lead, and the ranges that alone exceed a node's even share. Whoever leads
- * such a *giant* has its load and nothing beside it; the even share is what that leaves to each of the others.
+ * such a *giant* has its load and little beside it; the even share is what that leaves to each of the others.
  */
 export interface LoadBand extends Band {
   readonly giants: ReadonlySet<RangeStanding>
@@ -85,7 +85,20 @@ export function loadBand(
   }
 }
 
-/** A node's load, as far as it can be helped: the largest giant that it leads counts as an even share. */
-export function movableLoad(band: LoadBand, load: number, giant: RangeStanding | undefined): number {
-  return giant === undefined ? load : load - giant.load + band.share
+/** A node's load, as far as it can be helped: what its largest range has beyond an even share is not counted. */
+export function movableLoad({ share }: LoadBand, load: number, largest: number): number {
+  return load - Math.max(0, largest - share)
 }
+
+/**
+ * The count band of a node whose largest range is large: it may lead fewer ranges beside it, none when that range is an even
+ * share by itself. At the size where a range becomes large the two bands are the same, so that noise there changes little.
+ */
+export function bandBeside(counts: Band, { share }: LoadBand, largest: number): Band {
+  if (largest === 0 || largest <= share * LARGE) return counts
+  const room = Math.max(0, (1 - largest / share) / (1 - LARGE))
+  return { ...counts, low: counts.low * room, innerLow: counts.innerLow * room }
+}
+
+/** A range is large from this part of an even share on: the largest of a node stays, the others make room for it. */
+export const LARGE = 0.5

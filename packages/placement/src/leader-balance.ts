@@ -1,9 +1,11 @@
 import {
   type Band,
+  bandBeside,
   costOf,
   countBand,
   isOutside,
   isOutsideInner,
+  LARGE,
   type LoadBand,
   loadBand,
   movableLoad,
@@ -26,8 +28,12 @@ export class LeaderBalance {
   readonly #counts: Band
   readonly #loads: LoadBand
   readonly #replicas: Band
-  /** The largest giant that a node leads, by its place. */
-  readonly #giantAt: (RangeStanding | undefined)[]
+  /** Ranges of at least half an even share. */
+  readonly #large: readonly RangeStanding[]
+  /** The largest of them that a node leads, by its place. */
+  readonly #largestAt: (RangeStanding | undefined)[]
+  /** Of half a leadership beyond the band: beside large ranges, whose load is never quite the same, bands end in fractions. */
+  readonly #countGainMin: number
   readonly #marginPerSec: number
   /** What is too small to be worth a move. */
   readonly #loadMinPerSec: number
@@ -40,8 +46,11 @@ export class LeaderBalance {
     this.#counts = countBand(led.length, leading.length, balanceTolerance)
     this.#loads = loadBand(led, leading.length, balanceTolerance, balanceLoadMinPerSec)
     this.#replicas = replicaBand(standing)
-    this.#giantAt = standing.nodes.map(() => undefined)
-    this.#noteGiants()
+    const largeMin = Math.max(this.#loads.share * LARGE, balanceLoadMinPerSec)
+    this.#large = led.filter(({ load }) => load > largeMin)
+    this.#largestAt = standing.nodes.map(() => undefined)
+    this.#noteLargest()
+    this.#countGainMin = (0.5 / this.#counts.mean) ** 2
     this.#marginPerSec = (this.#loads.innerHigh - this.#loads.innerLow) / 2
     this.#loadMinPerSec = (this.#loads.share * balanceTolerance) / 100
   }
@@ -57,13 +66,13 @@ export class LeaderBalance {
       const choice = this.#bestMoveFrom(node)
       if (choice === undefined) continue
       take(choice)
-      this.#noteGiants()
+      this.#noteLargest()
     }
   }
 
   /** Whether the node is too far off the mean, in leaderships or in load. */
   isOutside(node: NodeStanding): boolean {
-    return isOutside(this.#counts, node.leaders) || isOutside(this.#loads, this.#loadOf(node))
+    return isOutside(this.#countsOf(node), node.leaders) || isOutside(this.#loads, this.#loadOf(node))
   }
 
   isGiant(range: RangeStanding): boolean {
@@ -71,12 +80,12 @@ export class LeaderBalance {
   }
 
   /** It is what its node is left to serve: moved, it would be as much elsewhere. */
-  isLargestGiant(range: RangeStanding, node: NodeStanding): boolean {
-    return this.#giantAt[node.at] === range
+  isLargest(range: RangeStanding, node: NodeStanding): boolean {
+    return this.#largestAt[node.at] === range
   }
 
   #isOutsideInner(node: NodeStanding): boolean {
-    return isOutsideInner(this.#counts, node.leaders) || isOutsideInner(this.#loads, this.#loadOf(node))
+    return isOutsideInner(this.#countsOf(node), node.leaders) || isOutsideInner(this.#loads, this.#loadOf(node))
   }
 
   #worstFirst(): NodeStanding[] {
@@ -85,18 +94,30 @@ export class LeaderBalance {
   }
 
   #cost(node: NodeStanding): number {
-    return costOf(this.#counts, node.leaders) + costOf(this.#loads, this.#loadOf(node))
+    return this.#countCost(node.leaders, this.#largestLoad(node)) + costOf(this.#loads, this.#loadOf(node))
+  }
+
+  #countCost(leaders: number, largest: number): number {
+    return costOf(bandBeside(this.#counts, this.#loads, largest), leaders)
+  }
+
+  #countsOf(node: NodeStanding): Band {
+    return bandBeside(this.#counts, this.#loads, this.#largestLoad(node))
   }
 
   #loadOf(node: NodeStanding): number {
-    return movableLoad(this.#loads, node.load, this.#giantAt[node.at])
+    return movableLoad(this.#loads, node.load, this.#largestLoad(node))
   }
 
-  #noteGiants(): void {
-    this.#giantAt.fill(undefined)
-    for (const range of this.#loads.giants) {
+  #largestLoad(node: NodeStanding): number {
+    return this.#largestAt[node.at]?.load ?? 0
+  }
+
+  #noteLargest(): void {
+    this.#largestAt.fill(undefined)
+    for (const range of this.#large) {
       const at = range.leader?.at ?? -1
-      if (at >= 0 && range.load > (this.#giantAt[at]?.load ?? 0)) this.#giantAt[at] = range
+      if (at >= 0 && range.load > (this.#largestAt[at]?.load ?? 0)) this.#largestAt[at] = range
     }
   }
 
@@ -111,7 +132,7 @@ export class LeaderBalance {
       if (gain === undefined) continue
       const { rangeId } = range
       take({ code: gain.code, operator: { kind: 'transfer-leader', rangeId, from: from.nodeId, to: to.nodeId } })
-      if (this.isGiant(range)) this.#noteGiants()
+      if (this.#large.includes(range)) this.#noteLargest()
     }
   }
 
@@ -136,44 +157,40 @@ export class LeaderBalance {
 
   /** What becomes better when the leadership moves; undefined when that is not worth it. */
   #gainOf(range: RangeStanding, from: NodeStanding, to: NodeStanding): Gain | undefined {
-    const { load } = range
-    if (this.isLargestGiant(range, from)) return undefined
-    const [counts, loads] = [this.#gainOfCount(from, to), this.#gainOfLoad(range, from, to)]
+    if (this.isLargest(range, from)) return undefined
+    const counts = this.#gainOfCount(range, from, to)
+    const { gain: loads, difference } = this.#gainOfLoad(range, from, to)
     if (!isWorth(counts, loads)) return undefined
-    const difference = this.#loadOf(from) - this.#loadOf(to)
-    const isForLoad =
-      loads > 0 && load >= this.#loadMinPerSec && difference - this.#loadTaken(range, to) >= this.#marginPerSec
-    const isForCount = counts > 0 && from.leaders - to.leaders >= 2
+    const isForLoad = loads > 0 && range.load >= this.#loadMinPerSec && difference >= this.#marginPerSec
+    const isForCount = counts >= this.#countGainMin && from.leaders - to.leaders >= 2
     if (!isForLoad && !isForCount) return undefined
     return { total: counts + loads, code: isForLoad && loads >= counts ? 'load' : 'leader-count' }
   }
 
   /** Whether it is worth it that the leadership goes with a replica, whose move gains this much of itself. */
   mayGoAlong(range: RangeStanding, from: NodeStanding, to: NodeStanding, gain: number): boolean {
-    return isWorth(gain, this.#gainOfCount(from, to), this.#gainOfLoad(range, from, to))
+    if (this.isLargest(range, from)) return false
+    return isWorth(gain, this.#gainOfCount(range, from, to), this.#gainOfLoad(range, from, to).gain)
   }
 
-  #gainOfCount(from: NodeStanding, to: NodeStanding): number {
-    return gainOfMove(this.#counts, from.leaders, to.leaders)
-  }
-
-  #gainOfLoad(range: RangeStanding, from: NodeStanding, to: NodeStanding): number {
-    const [fromLoad, toLoad] = [this.#loadOf(from), this.#loadOf(to)]
+  /** The giver keeps its largest range; the receiver may get a larger one than it has. */
+  #gainOfCount(range: RangeStanding, from: NodeStanding, to: NodeStanding): number {
+    const [largestFrom, largestTo] = [this.#largestLoad(from), this.#largestLoad(to)]
     return (
-      costOf(this.#loads, fromLoad) +
-      costOf(this.#loads, toLoad) -
-      costOf(this.#loads, fromLoad - this.#loadLost(range, from)) -
-      costOf(this.#loads, toLoad + this.#loadTaken(range, to))
+      this.#countCost(from.leaders, largestFrom) +
+      this.#countCost(to.leaders, largestTo) -
+      this.#countCost(from.leaders - 1, largestFrom) -
+      this.#countCost(to.leaders + 1, Math.max(largestTo, range.load))
     )
   }
 
-  /** The largest giant of a node counts as an even share. */
-  #loadLost(range: RangeStanding, from: NodeStanding): number {
-    return this.isLargestGiant(range, from) ? this.#loads.share : range.load
-  }
-
-  #loadTaken(range: RangeStanding, to: NodeStanding): number {
-    return this.isGiant(range) && this.#giantAt[to.at] === undefined ? this.#loads.share : range.load
+  /** `difference` is how far below the giver, as it was, the receiver will be. */
+  #gainOfLoad(range: RangeStanding, from: NodeStanding, to: NodeStanding): { gain: number; difference: number } {
+    const largestTo = Math.max(this.#largestLoad(to), range.load)
+    const [before, after] = [this.#loadOf(from), movableLoad(this.#loads, to.load + range.load, largestTo)]
+    const costBefore = costOf(this.#loads, before) + costOf(this.#loads, this.#loadOf(to))
+    const costAfter = costOf(this.#loads, before - range.load) + costOf(this.#loads, after)
+    return { gain: costBefore - costAfter, difference: before - after }
   }
 
   /**

@@ -114,8 +114,8 @@ function benchZipf(): void {
   const band = loadBand(standing.ranges, NODES, balanceTolerance, balanceLoadMinPerSec)
   const giants = [...band.giants]
   const off = standing.nodes.map((node) => {
-    const giant = giants.filter(({ leader }) => leader === node).sort((a, b) => b.load - a.load)[0]
-    return movableLoad(band, node.load, giant) / band.share - 1
+    const largest = Math.max(0, ...giants.filter(({ leader }) => leader === node).map(({ load }) => load))
+    return movableLoad(band, node.load, largest) / band.share - 1
   })
   const explained = giants.filter(({ rangeId }) =>
     explainRange(cluster.picture(), rangeId).some(({ code }) => code === 'hot-range'),

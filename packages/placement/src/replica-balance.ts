@@ -91,19 +91,14 @@ export class ReplicaBalance {
     })
   }
 
+  /** The leadership and the load of an only voter go as well: all of that together must gain. */
   #mayMove(range: RangeStanding, from: NodeStanding, to: NodeStanding): boolean {
     return (
       !range.members.includes(to) &&
       canReceive(this.#standing, to, range) &&
       !losesSpread(this.#standing, range, from, to) &&
-      (range.leader !== from || this.#mayMoveLeader(range, from, to))
+      (range.leader !== from || !to.mayLead || this.#leaders.mayGoAlong(range, from, to, this.#gain(from, to)))
     )
-  }
-
-  /** With an only voter its leadership and load go as well: all of that together must gain. */
-  #mayMoveLeader(range: RangeStanding, from: NodeStanding, to: NodeStanding): boolean {
-    if (this.#leaders.isLargestGiant(range, from)) return false
-    return !to.mayLead || this.#leaders.mayGoAlong(range, from, to, this.#gain(from, to))
   }
 }
 
