@@ -1,4 +1,4 @@
-import type { RangeStanding } from './standing.js'
+import type { RangeStanding, Standing } from './standing.js'
 
 /**
  * How uneven nodes are, as a cost that moves must lower.
@@ -102,3 +102,28 @@ export function bandBeside(counts: Band, { share }: LoadBand, largest: number): 
 
 /** A range is large from this part of an even share on: the largest of a node stays, the others make room for it. */
 export const LARGE = 0.5
+
+/**
+ * Whether what becomes better outweighs what becomes worse by far: twice. A move and the one that undoes it are both
+ * worth it only when what was gained shrinks to a quarter, not when loads are a little off.
+ */
+export function isWorth(...gains: readonly number[]): boolean {
+  let total = 0
+  for (const gain of gains) total += gain < 0 ? gain * 2 : gain
+  return total > GAIN_MIN
+}
+
+/** Below it a gain may be an error of rounding. */
+const GAIN_MIN = 1e-9
+
+/** By how much the cost falls when one goes from a node that has `from` to one that has `to`. */
+export function gainOfMove(band: Band, from: number, to: number): number {
+  return costOf(band, from) + costOf(band, to) - costOf(band, from - 1) - costOf(band, to + 1)
+}
+
+/** The band of replicas, over the nodes that may be given some. */
+export function replicaBand({ receivers, picture }: Standing): Band {
+  let total = 0
+  for (const { replicas } of receivers) total += replicas
+  return countBand(total, receivers.length, picture.settings.balanceTolerance)
+}

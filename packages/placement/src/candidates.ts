@@ -92,3 +92,13 @@ export function voterOn(range: RangeStanding, node: NodeStanding): ReplicaId {
   const place = range.picture.descriptor.replicas.find(({ nodeId, type }) => nodeId === node.nodeId && type === 'voter')
   return place?.replicaId ?? 0
 }
+
+/** Whether the range's replicas would be nearer to one another with the one on `from` replaced by one on `to`. */
+export function losesSpread(
+  standing: Standing,
+  { voters }: RangeStanding,
+  from: NodeStanding,
+  to: NodeStanding,
+): boolean {
+  return standing.distanceTo(to, voters, from) < standing.distanceTo(from, voters)
+}

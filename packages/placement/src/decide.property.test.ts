@@ -2,7 +2,10 @@ import { assert, type NodeId, SeededRandom } from '@cordillera/base'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { countBand, isOutside, isOutsideInner, loadBand, movableLoad } from './bands.js'
+import type { PlacementSettings } from './cluster-picture.js'
+import { explainRange } from './decide.js'
 import { effectiveReplicas } from './initial-placement.js'
+import { LeaderBalance } from './leader-balance.js'
 import { pairDiversity, parseLocality } from './locality.js'
 import type { Decision, DoCode, Operator } from './operator.js'
 import { Standing } from './standing.js'
@@ -21,9 +24,9 @@ const shape = fc.record({
 
 type Shape = typeof shape extends fc.Arbitrary<infer T> ? T : never
 
-function build({ racks, nodeCount, ranges, setting, picks, loads }: Shape) {
+function build({ racks, nodeCount, ranges, setting, picks, loads }: Shape, settings: Partial<PlacementSettings> = {}) {
   const localities = Array.from({ length: nodeCount }, (_, i) => `rack=${i % racks}`)
-  const cluster = new VirtualCluster(localities, { replicas: setting })
+  const cluster = new VirtualCluster(localities, { replicas: setting, ...settings })
   for (let i = 0; i < ranges; i++) {
     const count = effectiveReplicas(setting, nodeCount)
     const first = picks[i]! % nodeCount
@@ -77,9 +80,9 @@ function checkDecision(cluster: VirtualCluster, operator: Operator, code: DoCode
 }
 
 /** Until nothing is decided and nothing runs; how many decisions. */
-function settle(cluster: VirtualCluster): number {
+function settle(cluster: VirtualCluster, secondsMax = 300): number {
   let decided = 0
-  for (let seconds = 0; seconds < 300; seconds++) {
+  for (let seconds = 0; seconds < secondsMax; seconds++) {
     const decisions = cluster.step()
     checkSecond(cluster, decisions)
     decided += decisions.length
@@ -127,14 +130,16 @@ test('with failure domains too, and every range ends as widely spread as can be'
   )
 })
 
-/** Whether all nodes are within the inner band, at their true loads. */
+/** Whether all nodes lead as many ranges as they should, and their true loads are within the inner band. */
 function isInnerBalanced(cluster: VirtualCluster): boolean {
-  const { ranges, leading } = new Standing(cluster.picture())
+  const standing = new Standing(cluster.picture())
+  const { ranges, leading } = standing
   const { balanceTolerance, balanceLoadMinPerSec } = cluster.settings
   const band = loadBand(ranges, leading.length, balanceTolerance, balanceLoadMinPerSec)
+  const balance = new LeaderBalance(standing)
   return leading.every((node) => {
     const largest = Math.max(0, ...ranges.filter(({ leader }) => leader === node).map(({ load }) => load))
-    return !isOutsideInner(band, movableLoad(band, node.load, largest))
+    return !balance.isOutside(node) && !isOutsideInner(band, movableLoad(band, node.load, largest))
   })
 }
 
@@ -202,4 +207,79 @@ test('nodes that come, go silent, return, drain and leave: never fewer live vote
     }),
     { numRuns },
   )
+})
+
+test('cold ranges are merged until none can be, whatever has to move for it', () => {
+  fc.assert(
+    fc.property(shape, (drawn) => {
+      const cluster = build({ ...drawn, racks: 1, loads: drawn.loads.map(() => 0) }, { mergeCooldownMs: 10_000 })
+      // What was merged rests before it is merged again.
+      for (let left = 0; left !== cluster.ranges.length; cluster.nowMs += 10_000) {
+        left = cluster.ranges.length
+        settle(cluster, 1500)
+      }
+      const bytes = drawn.ranges * (1 << 20)
+      const { rangeMergeBytes } = cluster.settings
+      // Of two neighbours one is not small, so that half of the ranges hold all there is.
+      expect(cluster.ranges.length).toBeLessThanOrEqual(2 * Math.floor(bytes / rangeMergeBytes) + 1)
+      expect(cluster.step()).toEqual([])
+    }),
+    { numRuns: Math.ceil(numRuns / 4) },
+  )
+})
+
+test('a rack dies: as many moves as replicas were lost, and every range is spread over the others', () => {
+  const random = new SeededRandom(3)
+  const cluster = new VirtualCluster(Array.from({ length: 20 }, (_, i) => `rack=${i % 5}`))
+  for (let i = 0; i < 400; i++) {
+    const first = random.below(5)
+    const racks = [first, (first + 1 + random.below(2)) % 5, (first + 3 + random.below(2)) % 5]
+    cluster.addRange(
+      racks.map((rack) => 1 + rack + 5 * random.below(4)),
+      { load: 10, bytes: (1 + random.below(64)) << 20 },
+    )
+  }
+  settle(cluster)
+  const rack = cluster.nodes.filter(({ locality }) => locality === 'rack=2').map(({ nodeId }) => nodeId)
+  const lost = rack.reduce((sum, nodeId) => sum + cluster.replicasOf(nodeId), 0)
+  cluster.setUp(rack, false)
+  cluster.nowMs += cluster.settings.deadAfterMs
+  const before = cluster.done.get('replace-replica') ?? 0
+  settle(cluster)
+  expect(lost).toBeGreaterThan(200)
+  expect((cluster.done.get('replace-replica') ?? 0) - before).toBeLessThanOrEqual(lost * 1.1)
+  for (const { descriptor } of cluster.ranges) {
+    const used = new Set(descriptor.replicas.map(({ nodeId }) => cluster.node(nodeId).locality))
+    expect(used.size).toBe(3)
+    expect(used).not.toContain('rack=2')
+  }
+})
+
+test('zipfian load ends within the tolerance but for hot ranges, and then nothing moves for a minute', () => {
+  const random = new SeededRandom(5)
+  const cluster = new VirtualCluster(
+    Array.from({ length: 12 }, () => ''),
+    { splitLoadPerSec: 1e9 },
+  )
+  for (let rank = 1; rank <= 1200; rank++) {
+    const first = random.below(12)
+    const places = [first, first + 1 + random.below(5), first + 6 + random.below(6)]
+    cluster.addRange(
+      places.map((at) => 1 + (at % 12)),
+      { load: 20_000 / rank, bytes: 8 << 20 },
+    )
+  }
+  settle(cluster)
+  const { leading, ranges } = new Standing(cluster.picture())
+  const { balanceTolerance, balanceLoadMinPerSec } = cluster.settings
+  const band = loadBand(ranges, leading.length, balanceTolerance, balanceLoadMinPerSec)
+  for (const node of leading) {
+    const largest = Math.max(...ranges.filter(({ leader }) => leader === node).map(({ load }) => load))
+    expect(isOutside(band, movableLoad(band, node.load, largest)), `${node.load} beside ${largest}`).toBe(false)
+  }
+  expect(band.giants.size).toBeGreaterThan(0)
+  for (const { rangeId } of band.giants) {
+    expect(explainRange(cluster.picture(), rangeId).map(({ code }) => code)).toContain('hot-range')
+  }
+  for (let second = 0; second < 60; second++) expect(cluster.step()).toEqual([])
 })

@@ -45,7 +45,7 @@ class DecisionRound {
     if (!this.#isRepairing) {
       new ReplicaBalance(this.#standing, leaders).decide((doing) => this.#take('balance-replicas', doing))
     }
-    leaders.decide((doing) => this.#take('balance-leaders', doing))
+    leaders.decide((doing) => this.#take('balance-leaders', doing), !this.#isRepairing)
     this.#ask('merge', chooseMerge)
   }
 

@@ -3,25 +3,28 @@ import {
   bandBeside,
   costOf,
   countBand,
+  gainOfMove,
   isOutside,
   isOutsideInner,
+  isWorth,
   LARGE,
   type LoadBand,
   loadBand,
   movableLoad,
+  replicaBand,
 } from './bands.js'
-import { canReceive, canSend, canTakeOver, canTransfer } from './candidates.js'
+import { canReceive, canSend, canTakeOver, canTransfer, losesSpread } from './candidates.js'
 import { replacement } from './keep-replicas.js'
 import type { DoCode, Doing } from './operator.js'
 import type { NodeStanding, RangeStanding, Standing } from './standing.js'
 
 /**
  * Balances leaderships, and the requests that come with them, in one sum of costs: a move for one of them may worsen
- * the other only by less than it gains.
+ * the other only by less than half of what it gains.
  *
  * A leadership moves for its load only when that leaves the receiver below what the giver had by a margin of half the
- * tolerance: noise smaller than that does not bring it back. A range that alone exceeds a node's even share stays where
- * it is, unless its node leads a larger one.
+ * tolerance: noise of a quarter of the tolerance does not bring it back. The largest range of a node stays where it is when
+ * it is at least half an even share; the others make room for it. See decisions/0004.
  */
 export class LeaderBalance {
   readonly #standing: Standing
@@ -55,14 +58,16 @@ export class LeaderBalance {
     this.#loadMinPerSec = (this.#loads.share * balanceTolerance) / 100
   }
 
-  /** Transfers, then moves of replicas where transfers do not help, until every node is in the inner band or nothing improves. */
-  decide(take: (choice: Doing) => void): void {
+  /**
+   * Transfers, until every node is in the inner band or nothing improves; then, if they may, replicas move where transfers
+   * do not help.
+   */
+  decide(take: (choice: Doing) => void, mayMoveReplicas: boolean): void {
     const { leading } = this.#standing
     if (!leading.some((node) => this.isOutside(node))) return
     for (const node of this.#worstFirst()) if (this.#isOutsideInner(node)) this.#transferFor(node, take)
-    for (const node of this.#worstFirst()) {
-      if (this.#loadOf(node) <= this.#loads.high) break
-      if (node.transfersFrom > 0) continue
+    for (const node of mayMoveReplicas ? this.#worstFirst() : []) {
+      if (this.#loadOf(node) <= this.#loads.high || node.transfersFrom > 0) continue
       const choice = this.#bestMoveFrom(node)
       if (choice === undefined) continue
       take(choice)
@@ -203,6 +208,7 @@ export class LeaderBalance {
     for (const range of node.held) {
       if (range.leader !== node || range.state !== 'free' || range.partner !== undefined) continue
       if (range.load < this.#marginPerSec / 2 || !canSend(this.#standing, range)) continue
+      if (!range.voters.every(({ isUp, at }) => isUp && at >= 0)) continue
       for (const to of targets) {
         if (range.members.includes(to) || !canReceive(this.#standing, to, range)) continue
         const gain = this.#gainOf(range, node, to)
@@ -223,7 +229,7 @@ export class LeaderBalance {
     let best: NodeStanding | undefined
     for (const follower of range.voters) {
       if (follower === range.leader && range.voters.length > 1) continue
-      if (!follower.isUp || losesSpread(this.#standing, range, follower, to)) continue
+      if (losesSpread(this.#standing, range, follower, to)) continue
       if (best === undefined || follower.replicas > best.replicas) best = follower
     }
     return best
@@ -240,38 +246,4 @@ interface Transfer {
 interface Gain {
   readonly total: number
   readonly code: DoCode
-}
-
-/**
- * Whether what becomes better outweighs what becomes worse by far: twice. A move and the one that undoes it are both
- * worth it only when what was gained shrinks to a quarter, not when loads are a little off.
- */
-export function isWorth(...gains: readonly number[]): boolean {
-  let total = 0
-  for (const gain of gains) total += gain < 0 ? gain * 2 : gain
-  return total > GAIN_MIN
-}
-
-/** Below it a gain may be an error of rounding. */
-const GAIN_MIN = 1e-9
-
-/** By how much the cost falls when one goes from a node that has `from` to one that has `to`. */
-export function gainOfMove(band: Band, from: number, to: number): number {
-  return costOf(band, from) + costOf(band, to) - costOf(band, from - 1) - costOf(band, to + 1)
-}
-
-export function losesSpread(
-  standing: Standing,
-  { voters }: RangeStanding,
-  from: NodeStanding,
-  to: NodeStanding,
-): boolean {
-  return standing.distanceTo(to, voters, from) < standing.distanceTo(from, voters)
-}
-
-/** Of the nodes that may be given replicas. */
-export function replicaBand({ receivers, picture }: Standing): Band {
-  let total = 0
-  for (const { replicas } of receivers) total += replicas
-  return countBand(total, receivers.length, picture.settings.balanceTolerance)
 }

@@ -1,7 +1,7 @@
-import { type Band, isOutside, isOutsideInner } from './bands.js'
-import { canReceive, canSend, mix, whyUntouchable } from './candidates.js'
+import { type Band, gainOfMove, isOutside, isOutsideInner, isWorth, replicaBand } from './bands.js'
+import { canReceive, canSend, losesSpread, mix, whyUntouchable } from './candidates.js'
 import { replacement } from './keep-replicas.js'
-import { gainOfMove, isWorth, type LeaderBalance, losesSpread, replicaBand } from './leader-balance.js'
+import type { LeaderBalance } from './leader-balance.js'
 import type { Doing } from './operator.js'
 import type { NodeStanding, RangeStanding, Standing } from './standing.js'
 
@@ -13,6 +13,7 @@ export class ReplicaBalance {
   readonly #standing: Standing
   readonly #leaders: LeaderBalance
   readonly #band: Band
+  readonly #movable = new Map<NodeStanding, readonly RangeStanding[]>()
 
   constructor(standing: Standing, leaders: LeaderBalance) {
     this.#standing = standing
@@ -81,19 +82,25 @@ export class ReplicaBalance {
     return gainOfMove(this.#band, from.replicas, to.replicas)
   }
 
-  /** The ranges whose replica here may move, wherever it goes. */
-  #movableFrom(from: NodeStanding): RangeStanding[] {
-    return from.held.filter((range) => {
-      const { voters, leader, partner } = range
-      if (whyUntouchable(range) !== undefined || partner !== undefined || !voters.includes(from)) return false
-      if (leader === from && voters.length > 1) return false
-      return voters.every(({ isUp }) => isUp) && canSend(this.#standing, range)
-    })
+  /** The ranges whose replica here may move, wherever it goes: as of the first question, and perhaps fewer by now. */
+  #movableFrom(from: NodeStanding): readonly RangeStanding[] {
+    let movable = this.#movable.get(from)
+    if (movable === undefined) {
+      movable = from.held.filter((range) => {
+        const { voters, leader, partner } = range
+        if (whyUntouchable(range) !== undefined || partner !== undefined || !voters.includes(from)) return false
+        return (leader !== from || voters.length === 1) && voters.every(({ isUp }) => isUp)
+      })
+      this.#movable.set(from, movable)
+    }
+    return movable
   }
 
   /** The leadership and the load of an only voter go as well: all of that together must gain. */
   #mayMove(range: RangeStanding, from: NodeStanding, to: NodeStanding): boolean {
     return (
+      range.state === 'free' &&
+      canSend(this.#standing, range) &&
       !range.members.includes(to) &&
       canReceive(this.#standing, to, range) &&
       !losesSpread(this.#standing, range, from, to) &&

@@ -12,7 +12,7 @@ export function chooseSpread(standing: Standing, range: RangeStanding): Choice {
   if (standing.diversity(voters) >= standing.bestDiversity(voters.length)) return 'well-spread'
   const untouchable = whyUntouchable(range)
   if (untouchable !== undefined) return untouchable
-  if (!voters.every(({ isUp }) => isUp)) return 'node-down'
+  if (!voters.every(({ isUp, at }) => isUp && at >= 0)) return 'node-down'
   let best: { from: NodeStanding; to: NodeStanding; gain: number; isOpen: boolean } | undefined
   for (const from of voters) {
     if (from === leader && voters.length > 1) continue

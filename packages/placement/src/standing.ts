@@ -11,7 +11,7 @@ import type { Operator } from './operator.js'
  */
 export interface NodeStanding {
   readonly nodeId: NodeId
-  /** Its place in `Standing.nodes`. */
+  /** Its place in `Standing.nodes`; -1 of a stranger, which is not in the picture. */
   readonly at: number
   readonly isUp: boolean
   readonly isDead: boolean
