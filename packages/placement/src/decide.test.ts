@@ -71,6 +71,13 @@ describe('the number of replicas', () => {
     ])
   })
 
+  it('shrinks by a silent replica when without another one there would be no majority', () => {
+    const states = { 3: 'decommissioning', 4: 'down', 5: 'down' } as const
+    expect(decided({ nodes: flat(6), states, ranges: [[1, 2, 3, 4, 5]] })).toEqual([
+      expect.stringMatching(/^over-replicated: remove 2 from [45]$/),
+    ])
+  })
+
   it('changes nothing without a majority, and says what a person can do', () => {
     const small: SmallPicture = { nodes: flat(5), states: { 2: 'dead', 3: 'dead' }, ranges: [[1, 2, 3]] }
     expect(decided(small)).toEqual([])

@@ -89,9 +89,10 @@ function chooseRemoval(standing: Standing, range: RangeStanding): Choice {
   const apart = (node: NodeStanding): number => standing.distanceTo(node, range.voters)
   const order = (a: NodeStanding, b: NodeStanding): number =>
     rank(b) - rank(a) || apart(a) - apart(b) || b.replicas - a.replicas || a.nodeId - b.nodeId
-  const from = range.voters.filter((node) => node !== range.leader).sort(order)[0]
-  if (from === undefined) return 'leads'
-  if (!hasQuorum(range.voters.filter((node) => node !== from))) return 'would-lose-quorum'
+  const others = range.voters.filter((node) => node !== range.leader)
+  if (others.length === 0) return 'leads'
+  const [from] = others.filter((node) => hasQuorum(range.voters.filter((voter) => voter !== node))).sort(order)
+  if (from === undefined) return 'would-lose-quorum'
   const { rangeId } = range
   return {
     code: 'over-replicated',

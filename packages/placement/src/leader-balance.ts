@@ -99,7 +99,9 @@ export class LeaderBalance {
   }
 
   #cost(node: NodeStanding): number {
-    return this.#countCost(node.leaders, this.#largestLoad(node)) + costOf(this.#loads, this.#loadOf(node))
+    return (
+      this.#countCost(node.leaders, this.#largestLoad(node)) + LOAD_WEIGHT * costOf(this.#loads, this.#loadOf(node))
+    )
   }
 
   #countCost(leaders: number, largest: number): number {
@@ -195,7 +197,7 @@ export class LeaderBalance {
     const [before, after] = [this.#loadOf(from), movableLoad(this.#loads, to.load + range.load, largestTo)]
     const costBefore = costOf(this.#loads, before) + costOf(this.#loads, this.#loadOf(to))
     const costAfter = costOf(this.#loads, before - range.load) + costOf(this.#loads, after)
-    return { gain: costBefore - costAfter, difference: before - after }
+    return { gain: LOAD_WEIGHT * (costBefore - costAfter), difference: before - after }
   }
 
   /**
@@ -235,6 +237,9 @@ export class LeaderBalance {
     return best
   }
 }
+
+/** Leaderships are counted for what they may come to serve, load is what they serve: it weighs more. */
+const LOAD_WEIGHT = 4
 
 interface Transfer {
   readonly range: RangeStanding
