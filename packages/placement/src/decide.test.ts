@@ -181,6 +181,16 @@ describe('balance', () => {
     expect(why(small, 13, 'balance-replicas')).toBe('wait repairs-first')
   })
 
+  it('waits for repairs although there would be room: all senders of what is missing are busy', () => {
+    const lost = Array.from({ length: 12 }, () => [1, 2, 3])
+    const others = Array.from({ length: 12 }, (_, i) => [4 + (i % 3), 4 + ((i + 1) % 3), 4 + ((i + 2) % 3)])
+    const ranges = [...lost, ...others]
+    const replacements = (small: SmallPicture) => decided(small).filter((text) => text.includes('replace'))
+    for (const text of replacements({ nodes: flat(8), states: { 3: 'dead' }, ranges }))
+      expect(text).toMatch(/^dead-node/)
+    expect(replacements({ nodes: flat(8), ranges }).length).toBeGreaterThan(0)
+  })
+
   it('evens out leaderships, and counts those on their way', () => {
     const ranges = Array.from({ length: 6 }, () => [1, 2, 3])
     expect(decided({ nodes: flat(3), ranges })).toHaveLength(4)
@@ -212,6 +222,19 @@ describe('balance', () => {
     const moves = decided({ nodes: flat(6), ranges: [...ranges, ...cold] })
     expect(moves.length).toBeGreaterThan(0)
     for (const move of moves) expect(move).toMatch(/^load: replace [2-7] from [123] to [456] leading$/)
+  })
+
+  it('does not move the largest range either when what is beside it cannot move', () => {
+    const range = (on: number[], readsPerSec: number, behind: number[] = []) => ({ on, readsPerSec, behind })
+    const ranges = (behind: number[]) => [
+      range([1, 2, 3], 8000),
+      range([1, 2, 3], 3000, behind),
+      range([2, 3, 1], 2000),
+      range([3, 1, 2], 2000),
+    ]
+    const settings = { splitLoadPerSec: 1e9 }
+    expect(decided({ nodes: flat(3), settings, ranges: ranges([2, 3]) })).toEqual([])
+    expect(decided({ nodes: flat(3), settings, ranges: ranges([3]) })[0]).toBe('load: transfer 3 from 1 to 2')
   })
 
   it('does not move a hot range about, and says so', () => {
