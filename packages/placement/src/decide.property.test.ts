@@ -283,3 +283,19 @@ test('zipfian load ends within the tolerance but for hot ranges, and then nothin
   }
   for (let second = 0; second < 60; second++) expect(cluster.step()).toEqual([])
 })
+
+test('a node that comes and goes moves leaderships, and no replica', () => {
+  const cluster = new VirtualCluster(Array.from({ length: 6 }, () => ''))
+  for (let i = 0; i < 120; i++) {
+    cluster.addRange(
+      [0, 1, 2].map((place) => 1 + ((i + place * (1 + (i % 2))) % 6)),
+      { load: 100 },
+    )
+  }
+  settle(cluster)
+  for (let second = 0; second < 300; second++) {
+    if (second % 40 === 0) cluster.setUp([3], false)
+    if (second % 40 === 20) cluster.setUp([3], true)
+    for (const { operator } of cluster.step()) expect(operator.kind).toBe('transfer-leader')
+  }
+})

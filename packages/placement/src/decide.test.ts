@@ -237,6 +237,16 @@ describe('balance', () => {
     expect(decided({ nodes: flat(3), settings, ranges: ranges([3]) })[0]).toBe('load: transfer 3 from 1 to 2')
   })
 
+  it('does not move the only load there is about when it is too little to care', () => {
+    const ranges = Array.from({ length: 8 }, (_, i) => ({
+      on: [i, i + 1, i + 2].map((at) => 1 + (at % 8)),
+      readsPerSec: i === 0 ? 67 : 0,
+    }))
+    expect(
+      decided({ nodes: flat(8), ranges: [...ranges, [1, 2, 3]] }).filter((text) => text.startsWith('load')),
+    ).toEqual([])
+  })
+
   it('does not move a hot range about, and says so', () => {
     const small: SmallPicture = {
       nodes: flat(3),

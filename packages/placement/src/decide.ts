@@ -42,10 +42,11 @@ class DecisionRound {
     this.#ask('split', chooseSplit)
     this.#ask('spread-replicas', chooseSpread)
     const leaders = new LeaderBalance(this.#standing)
-    if (!this.#isRepairing) {
+    const mayMoveReplicas = !this.#isRepairing && !this.#isNodeSilent()
+    if (mayMoveReplicas) {
       new ReplicaBalance(this.#standing, leaders).decide((doing) => this.#take('balance-replicas', doing))
     }
-    leaders.decide((doing) => this.#take('balance-leaders', doing), !this.#isRepairing)
+    leaders.decide((doing) => this.#take('balance-leaders', doing), mayMoveReplicas)
     this.#ask('merge', chooseMerge)
   }
 
@@ -104,12 +105,18 @@ class DecisionRound {
     }
   }
 
+  /** A node that is gone for a while is in nobody's mean: replicas that moved for that would move back. */
+  #isNodeSilent(): boolean {
+    return this.#standing.nodes.some(({ isUp, isDead, isLeaving }) => !isUp && !isDead && !isLeaving)
+  }
+
   #whyReplicasStay(range: RangeStanding): NoCode {
     const untouchable = whyUntouchable(range)
     if (untouchable !== undefined) return untouchable
     const balance = new ReplicaBalance(this.#standing, new LeaderBalance(this.#standing))
     if (!this.#standing.receivers.some((node) => balance.isOutside(node))) return 'balanced'
     if (this.#isRepairing) return 'repairs-first'
+    if (this.#isNodeSilent()) return 'node-down'
     if (range.partner !== undefined) return 'may-merge'
     return range.members.some((node) => balance.isOutside(node)) ? 'no-better-node' : 'balanced'
   }

@@ -97,7 +97,7 @@ const SENTENCES = {
   joint: 'its configuration is changing',
   'local-repair': 'a node is replacing its own replica',
   'no-leader': 'it has no leader that is known',
-  'node-down': 'a node of its replicas is unreachable or not known yet: it returns, or counts as dead after a while',
+  'node-down': 'a node is unreachable, or not known yet: it returns, or counts as dead after a while',
   'enough-under-way': 'as much as is allowed is under way: it waits for its turn',
   'would-lose-quorum': 'without one more voter those that are reachable would be no majority',
   leads: 'the replica leads: its leadership is handed over first',

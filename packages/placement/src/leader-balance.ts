@@ -32,7 +32,7 @@ export class LeaderBalance {
   readonly #loads: LoadBand
   readonly #replicas: Band
   /** Ranges of at least half an even share. */
-  readonly #large: readonly RangeStanding[]
+  readonly #large: ReadonlySet<RangeStanding>
   /** The largest of them that a node leads, by its place. */
   readonly #largestAt: (RangeStanding | undefined)[]
   /** Of half a leadership beyond the band: beside large ranges, whose load is never quite the same, bands end in fractions. */
@@ -50,7 +50,7 @@ export class LeaderBalance {
     this.#loads = loadBand(led, leading.length, balanceTolerance, balanceLoadMinPerSec)
     this.#replicas = replicaBand(standing)
     const largeMin = Math.max(this.#loads.share * LARGE, balanceLoadMinPerSec)
-    this.#large = led.filter(({ load }) => load > largeMin)
+    this.#large = new Set(led.filter(({ load }) => load > largeMin))
     this.#largestAt = standing.nodes.map(() => undefined)
     this.#noteLargest()
     this.#countGainMin = (0.5 / this.#counts.mean) ** 2
@@ -59,15 +59,16 @@ export class LeaderBalance {
   }
 
   /**
-   * Transfers, until every node is in the inner band or nothing improves; then, if they may, replicas move where transfers
-   * do not help.
+   * Transfers, until every node is in the inner band or nothing improves; when none is under way any more, replicas move, if
+   * they may, where transfers do not help.
    */
   decide(take: (choice: Doing) => void, mayMoveReplicas: boolean): void {
     const { leading } = this.#standing
     if (!leading.some((node) => this.isOutside(node))) return
     for (const node of this.#worstFirst()) if (this.#isOutsideInner(node)) this.#transferFor(node, take)
-    for (const node of mayMoveReplicas ? this.#worstFirst() : []) {
-      if (this.#loadOf(node) <= this.#loads.high || node.transfersFrom > 0) continue
+    if (!mayMoveReplicas || leading.some(({ transfersFrom }) => transfersFrom > 0)) return
+    for (const node of this.#worstFirst()) {
+      if (this.#loadOf(node) <= this.#loads.high) continue
       const choice = this.#bestMoveFrom(node)
       if (choice === undefined) continue
       take(choice)
@@ -120,6 +121,10 @@ export class LeaderBalance {
     return this.#largestAt[node.at]?.load ?? 0
   }
 
+  #largestLoadWith(range: RangeStanding, node: NodeStanding): number {
+    return this.#large.has(range) ? Math.max(this.#largestLoad(node), range.load) : this.#largestLoad(node)
+  }
+
   #noteLargest(): void {
     this.#largestAt.fill(undefined)
     for (const range of this.#large) {
@@ -139,7 +144,7 @@ export class LeaderBalance {
       if (gain === undefined) continue
       const { rangeId } = range
       take({ code: gain.code, operator: { kind: 'transfer-leader', rangeId, from: from.nodeId, to: to.nodeId } })
-      if (this.#large.includes(range)) this.#noteLargest()
+      if (this.#large.has(range)) this.#noteLargest()
     }
   }
 
@@ -187,14 +192,14 @@ export class LeaderBalance {
       this.#countCost(from.leaders, largestFrom) +
       this.#countCost(to.leaders, largestTo) -
       this.#countCost(from.leaders - 1, largestFrom) -
-      this.#countCost(to.leaders + 1, Math.max(largestTo, range.load))
+      this.#countCost(to.leaders + 1, this.#largestLoadWith(range, to))
     )
   }
 
   /** `difference` is how far below the giver, as it was, the receiver will be. */
   #gainOfLoad(range: RangeStanding, from: NodeStanding, to: NodeStanding): { gain: number; difference: number } {
-    const largestTo = Math.max(this.#largestLoad(to), range.load)
-    const [before, after] = [this.#loadOf(from), movableLoad(this.#loads, to.load + range.load, largestTo)]
+    const before = this.#loadOf(from)
+    const after = movableLoad(this.#loads, to.load + range.load, this.#largestLoadWith(range, to))
     const costBefore = costOf(this.#loads, before) + costOf(this.#loads, this.#loadOf(to))
     const costAfter = costOf(this.#loads, before - range.load) + costOf(this.#loads, after)
     return { gain: LOAD_WEIGHT * (costBefore - costAfter), difference: before - after }
