@@ -176,7 +176,7 @@ export class LeaderBalance {
     const isForLoad = loads > 0 && range.load >= this.#loadMinPerSec && difference >= this.#marginPerSec
     const isForCount = counts >= this.#countGainMin && from.leaders - to.leaders >= 2
     if (!isForLoad && !isForCount) return undefined
-    return { total: counts + loads, code: isForLoad && loads >= counts ? 'load' : 'leader-count' }
+    return { total: counts + loads, difference, code: isForLoad && loads >= counts ? 'load' : 'leader-count' }
   }
 
   /** Whether it is worth it that the leadership goes with a replica, whose move gains this much of itself. */
@@ -219,7 +219,9 @@ export class LeaderBalance {
       for (const to of targets) {
         if (range.members.includes(to) || !canReceive(this.#standing, to, range)) continue
         const gain = this.#gainOf(range, node, to)
-        if (gain?.code !== 'load' || (best !== undefined && gain.total <= best.total)) continue
+        // A snapshot costs more than a transfer: it must leave twice the margin.
+        if (gain?.code !== 'load' || gain.difference < 2 * this.#marginPerSec) continue
+        if (best !== undefined && gain.total <= best.total) continue
         const follower = this.#followerToReplace(range, to)
         if (follower === undefined) continue
         const replicas = gainOfMove(this.#replicas, follower.replicas, to.replicas)
@@ -255,5 +257,7 @@ interface Transfer {
 
 interface Gain {
   readonly total: number
+  /** How far below the giver, as it was, the receiver will be: requests a second. */
+  readonly difference: number
   readonly code: DoCode
 }
