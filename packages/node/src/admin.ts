@@ -124,7 +124,8 @@ export interface RangeHashes {
 /** What one node tells the others about itself. */
 export interface NodeReport {
   readonly nodeId: NodeId
-  readonly draining: boolean
+  /** `member`, or what else it is: one of {@link NodeState}. */
+  readonly membership: string
   readonly bytes: number
   readonly readsPerSec: number
   readonly writesPerSec: number

@@ -30,7 +30,7 @@ function reportOf(nodeId: number, leads: readonly number[]): NodeReport {
   }))
   return {
     nodeId,
-    draining: false,
+    membership: 'member',
     bytes: 25,
     readsPerSec: 0,
     writesPerSec: 0,

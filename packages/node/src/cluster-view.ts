@@ -1,6 +1,14 @@
 import type { Key, NodeId, RangeId, ReplicaId } from '@cordillera/base'
 import { type Descriptor, keyspacePrefix, splitKeyspace } from '@cordillera/ranges'
-import type { ClusterInfo, NodeInfo, NodeRangeReport, NodeReport, RangeInfo, RangeReplicaInfo } from './admin.js'
+import type {
+  ClusterInfo,
+  NodeInfo,
+  NodeRangeReport,
+  NodeReport,
+  NodeState,
+  RangeInfo,
+  RangeReplicaInfo,
+} from './admin.js'
 
 /**
  * Puts what the nodes report together into one picture of the cluster, for people. Pure: descriptors, reports of the
@@ -76,7 +84,7 @@ export function describeNode(picture: Picture, node: RegisteredNode): NodeInfo {
     peerAddress: node.peerAddress,
     httpAddress: node.httpAddress,
     locality: node.locality,
-    state: report === undefined ? 'dead' : report.draining ? 'draining' : 'live',
+    state: stateOf(report),
     replicas: report?.ranges.length ?? placed.length,
     leaders: report?.ranges.filter((range) => range.isLeader).length ?? 0,
     bytes: report?.bytes ?? 0,
@@ -86,6 +94,13 @@ export function describeNode(picture: Picture, node: RegisteredNode): NodeInfo {
     fsyncP99Ms: rounded(report?.fsyncP99Ms),
   }
 }
+
+function stateOf(report: NodeReport | undefined): NodeState {
+  if (report === undefined) return 'dead'
+  return MEMBERSHIPS.find((one) => one === report.membership) ?? 'live'
+}
+
+const MEMBERSHIPS = ['draining', 'decommissioning', 'decommissioned'] as const satisfies readonly NodeState[]
 
 export function describeRange(picture: Picture, descriptor: Descriptor): RangeInfo {
   const reported = new Map<ReplicaId, NodeRangeReport>()

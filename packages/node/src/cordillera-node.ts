@@ -2,7 +2,6 @@ import {
   CordilleraError,
   InvariantViolation,
   type Key,
-  type LogIndex,
   type NodeId,
   type RangeId,
   type ReplicaId,
@@ -13,13 +12,14 @@ import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { Replicas, type SystemSeat } from '@cordillera/replicas'
 import { defaultRouterLimits, Router } from '@cordillera/router'
 import { StateStore } from '@cordillera/state'
-import { Oracle, Snapshots, TimestampClient } from '@cordillera/system'
+import { decodeHeartbeat, Oracle, Snapshots, TimestampClient } from '@cordillera/system'
 import { type PeerHandlers, PeerLinks } from '@cordillera/wire'
 import type { ClusterInfo, NodeInfo, RangeInfo } from './admin.js'
 import { describeCluster, describeNode, describeRange, type RangeFilter, selectDescriptors } from './cluster-view.js'
 import type { NodeConfig, NodePorts } from './config.js'
 import { type FoundedIdentity, Founding } from './founding.js'
 import { createFoundingReplicas } from './founding-replicas.js'
+import { Heartbeats } from './heartbeats.js'
 import { LatencyWindow } from './latency-window.js'
 import { LeaderPlacement } from './leader-placement.js'
 import { LoadMeter } from './load-meter.js'
@@ -29,6 +29,7 @@ import { PlacementDesk } from './placement-desk.js'
 import type { MergeGoal } from './range-merging.js'
 import type { SplitGoal } from './range-splitting.js'
 import { RangeUpkeep, UPKEEP_METHODS, type UpkeepMethod } from './range-upkeep.js'
+import { readReplicated } from './replicated-indexes.js'
 import { Whereabouts } from './whereabouts.js'
 
 /**
@@ -65,6 +66,9 @@ export class CordilleraNode {
   readonly #upkeep: RangeUpkeep
   /** Operators, settings, and what was decided about ranges. */
   readonly placement: PlacementDesk
+  readonly #heartbeats: Heartbeats
+  /** As the placement driver said last. */
+  #membership = 'member'
   readonly #load = new LoadMeter()
   readonly #reports: NodeReports
   readonly #fsyncs: LatencyWindow
@@ -201,13 +205,10 @@ export class CordilleraNode {
       ...{ identity, replicas: this.#replicas, state, links, logger, router: this.router, version: config.version },
       ...{ load: this.#load, fsyncs: this.#fsyncs },
       registered: () => this.#whereabouts.registered(),
-      isDraining: () => this.#phase === 'draining',
+      membership: () => (this.#phase === 'draining' ? 'draining' : this.#membership),
     })
-    this.placement = new PlacementDesk({
-      ...{ nodeId, upkeep: this.#upkeep, links, clock, logger },
-      router: () => this.router,
-      nodes: () => this.#nodeIds(),
-    })
+    this.placement = this.#newPlacement()
+    this.#heartbeats = this.#newHeartbeats()
   }
 
   // --- for people ---
@@ -277,9 +278,9 @@ export class CordilleraNode {
     })
   }
 
-  /** Whether every range known here has a leader that this node can reach. */
+  /** Whether every range known here has a leader that this node can reach, and nobody has asked to drain it. */
   isReady(): boolean {
-    if (this.#phase !== 'running') return false
+    if (this.#phase !== 'running' || this.#membership !== 'member') return false
     for (const descriptor of this.router.descriptors()) if (!this.#isServed(descriptor)) return false
     return true
   }
@@ -387,6 +388,8 @@ export class CordilleraNode {
 
   #onSecond(): void {
     this.#load.sample(this.#replicas, SAMPLE_MS / 1_000)
+    this.#heartbeats.onSecond()
+    this.placement.driver.onRound()
     if (this.#phase === 'running') this.#leaderPlacement.onSecond()
   }
 
@@ -408,6 +411,8 @@ export class CordilleraNode {
       case 'replicated':
         this.#replicas.retention.onSaidReplicated(readReplicated(body))
         return null
+      case 'heartbeat':
+        return this.placement.driver.onHeartbeat(from, decodeHeartbeat(body))
       case 'driver':
         return this.placement.onAsked(body)
       case 'draining':
@@ -433,6 +438,33 @@ export class CordilleraNode {
         () => {}, // Said again next time.
       )
     }
+  }
+
+  #newPlacement(): PlacementDesk {
+    const { clock, logger } = this.#ports
+    const { nodeId, document } = this.identity
+    return new PlacementDesk({
+      ...{ nodeId, upkeep: this.#upkeep, links: this.#links, clock, logger, founded: document.descriptors },
+      router: () => this.router,
+      registered: () => this.#whereabouts.registered(),
+    })
+  }
+
+  #newHeartbeats(): Heartbeats {
+    const { clock, logger } = this.#ports
+    const { nodeId } = this.identity
+    return new Heartbeats({
+      ...{ nodeId, replicas: this.#replicas, state: this.#state, load: this.#load, links: this.#links, clock, logger },
+      nodesOf: (rangeId) => this.#upkeep.nodesOf(rangeId),
+      here: (heartbeat) => this.placement.driver.onHeartbeat(nodeId, heartbeat),
+      onAnswer: ({ membership }) => this.#onHeard(membership),
+    })
+  }
+
+  /** The placement driver is there, and balances leaderships: nobody else is to. */
+  #onHeard(membership: string): void {
+    this.#membership = membership
+    this.#leaderPlacement.onDriverHeard()
   }
 
   /** Every node of the cluster, as far as is known. */
@@ -472,14 +504,4 @@ function outdated(by: NodeId, detail: string): CordilleraError {
   return new CordilleraError('DIRECTORY_INVALID', {
     detail: `node ${by} has heard of a later state of this node than is in its data directory: ${detail}. An older copy was put back, the directory was copied, or its log lost its end. Empty the directory`,
   })
-}
-
-/** Pairs of range and index, from another node. */
-function readReplicated(body: unknown): (readonly [RangeId, LogIndex])[] {
-  const isPair = (pair: unknown): pair is [number, number] =>
-    Array.isArray(pair) && pair.length === 2 && pair.every((number) => Number.isSafeInteger(number) && number >= 0)
-  if (!Array.isArray(body) || !body.every(isPair)) {
-    throw new CordilleraError('BAD_REQUEST', { detail: 'indexes come in pairs with their ranges' })
-  }
-  return body
 }

@@ -27,12 +27,15 @@ export interface LeaderPlacementParts {
 
 /** After so long a transfer that was asked for has happened or was given up. */
 const TRANSFER_MS = 1_000
+/** After so long without its word the placement driver is not at work. */
+const DRIVER_SILENT_MS = 10_000
 
 export class LeaderPlacement {
   readonly #parts: LeaderPlacementParts
   readonly #upSince = new Map<NodeId, number>()
   readonly #transferringUntil = new Map<RangeId, number>()
   readonly #draining = new Set<NodeId>()
+  #driverHeardAt = Number.NEGATIVE_INFINITY
 
   constructor(parts: LeaderPlacementParts) {
     this.#parts = parts
@@ -61,10 +64,16 @@ export class LeaderPlacement {
     this.#draining.add(node)
   }
 
+  /** The placement driver is at work: it balances leaderships, and this leaves it alone as long as it is heard. */
+  onDriverHeard(): void {
+    this.#driverHeardAt = this.#parts.clock.now()
+  }
+
   /** Hands over what should be led elsewhere. */
   onSecond(): void {
     const { nodeId: self, clock, replicas, logger } = this.#parts
     const nowMs = clock.now()
+    if (nowMs - this.#driverHeardAt < DRIVER_SILENT_MS) return
     const led: LedRange[] = []
     const leaders = new Map<NodeId, number>()
     for (const replica of replicas.replicas()) {

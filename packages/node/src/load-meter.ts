@@ -10,10 +10,12 @@ export interface Load {
   readonly writesPerSec: number
 }
 
+const MINUTES = 6
 const NO_LOAD: Load = { readsPerSec: 0, writesPerSec: 0 }
 
 export class LoadMeter {
-  readonly #byRange = new Map<RangeId, { reads: number; writes: number; load: Load }>()
+  readonly #byRange = new Map<RangeId, { reads: number; writes: number; load: Load; readonly maxima: number[] }>()
+  #seconds = 0
   #total: Load = NO_LOAD
 
   get total(): Load {
@@ -24,17 +26,28 @@ export class LoadMeter {
     return this.#byRange.get(rangeId)?.load ?? NO_LOAD
   }
 
+  /** The most requests a second of about the last {@link MINUTES} minutes. */
+  maxOf(rangeId: RangeId): number {
+    return Math.max(0, ...(this.#byRange.get(rangeId)?.maxima ?? []))
+  }
+
   /** Takes a sample `seconds` after the previous one. */
   sample(replicas: Replicas, seconds: number): void {
+    const minute = Math.floor(this.#seconds / 60)
+    this.#seconds += seconds
+    const isNewMinute = Math.floor(this.#seconds / 60) !== minute
     let reads = 0
     let writes = 0
     for (const replica of replicas.replicas()) {
       const { counts, descriptor } = replica
       const before = this.#byRange.get(descriptor.rangeId)
       if (before === undefined) {
-        this.#byRange.set(descriptor.rangeId, { reads: counts.reads, writes: counts.writes, load: NO_LOAD })
+        const fresh = { reads: counts.reads, writes: counts.writes, load: NO_LOAD, maxima: [0] }
+        this.#byRange.set(descriptor.rangeId, fresh)
         continue
       }
+      const { maxima } = before
+      if (isNewMinute && maxima.push(0) > MINUTES) maxima.shift()
       if (before.load !== NO_LOAD || before.reads !== counts.reads || before.writes !== counts.writes) {
         before.load = {
           readsPerSec: smooth(before.load.readsPerSec, (counts.reads - before.reads) / seconds),
@@ -44,6 +57,8 @@ export class LoadMeter {
         before.reads = counts.reads
         before.writes = counts.writes
       }
+      const all = before.load.readsPerSec + before.load.writesPerSec
+      if (all > maxima[maxima.length - 1]!) maxima[maxima.length - 1] = all
       reads += before.load.readsPerSec
       writes += before.load.writesPerSec
     }

@@ -22,7 +22,8 @@ export interface NodeReportsParts {
   /** The version of the program, for people. */
   readonly version: string
   registered(): readonly RegisteredNode[]
-  isDraining(): boolean
+  /** `member`, or what else it is. */
+  membership(): string
 }
 
 const TIMEOUT_MS = 2_000
@@ -36,7 +37,7 @@ export class NodeReports {
 
   /** This node's. */
   async own(): Promise<NodeReport> {
-    const { identity, replicas, state, load, fsyncs, isDraining } = this.#parts
+    const { identity, replicas, state, load, fsyncs, membership } = this.#parts
     const { readsPerSec, writesPerSec } = load.total
     let bytes = 0
     const ranges: NodeRangeReport[] = []
@@ -50,7 +51,7 @@ export class NodeReports {
     }
     return {
       nodeId: identity.nodeId,
-      draining: isDraining(),
+      membership: membership(),
       bytes,
       readsPerSec,
       writesPerSec,

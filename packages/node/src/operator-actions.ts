@@ -1,6 +1,8 @@
 import { CordilleraError } from '@cordillera/base'
+import type { Operator } from '@cordillera/placement'
 import { areAligned, type Descriptor } from '@cordillera/ranges'
-import type { OperatorActions, OperatorTask } from '@cordillera/system'
+import type { RangeActions, RangeTask } from '@cordillera/system'
+import type { OperatorPlans } from './operator-plans.js'
 import type { RangeFinder } from './range-finder.js'
 import type { RangeUpkeep } from './range-upkeep.js'
 
@@ -8,16 +10,17 @@ import type { RangeUpkeep } from './range-upkeep.js'
 export interface NodeOperatorActionsParts {
   readonly finder: RangeFinder
   readonly upkeep: RangeUpkeep
+  readonly plans: OperatorPlans
 }
 
-export class NodeOperatorActions implements OperatorActions {
+export class NodeOperatorActions implements RangeActions {
   readonly #parts: NodeOperatorActionsParts
 
   constructor(parts: NodeOperatorActionsParts) {
     this.#parts = parts
   }
 
-  async perform(task: OperatorTask, timeoutMs: number): Promise<object | undefined> {
+  async perform(task: RangeTask, timeoutMs: number): Promise<object | undefined> {
     const { upkeep } = this.#parts
     switch (task.kind) {
       case 'split':
@@ -29,23 +32,32 @@ export class NodeOperatorActions implements OperatorActions {
       case 'transfer-leader':
         await upkeep.transferLeader(task.rangeId, task.nodeId, timeoutMs)
         return undefined
-      case 'change-replicas': {
-        const { rangeId, add, remove } = task
-        if (add !== undefined && remove !== undefined) await upkeep.replace(rangeId, remove, add, timeoutMs)
-        else if (add !== undefined) await upkeep.addReplica(rangeId, add, timeoutMs)
-        else if (remove !== undefined) await upkeep.removeReplica(rangeId, remove, timeoutMs)
+      default:
+        await this.#change(task, timeoutMs)
         return undefined
-      }
     }
   }
 
+  plan(operator: Operator): Promise<RangeTask> {
+    return this.#parts.plans.planDecided(operator)
+  }
+
   /** A merge is given up. What else is half done is as good as what there was: a learner more, or one half of a joint change. */
-  async abandon(task: OperatorTask): Promise<void> {
+  async abandon(task: RangeTask): Promise<void> {
     if (task.kind === 'merge') await this.#parts.upkeep.abortMerge({ leftId: task.rangeId, ...task }, ABORT_MS)
   }
 
+  async #change(task: Extract<RangeTask, { kind: 'change-replicas' }>, timeoutMs: number): Promise<void> {
+    const { upkeep } = this.#parts
+    const { rangeId, add, remove, leads } = task
+    if (add !== undefined && remove !== undefined) await upkeep.replace(rangeId, remove, add, timeoutMs)
+    else if (add !== undefined) await upkeep.addReplica(rangeId, add, timeoutMs)
+    else if (remove !== undefined) await upkeep.removeReplica(rangeId, remove, timeoutMs)
+    if (leads === true && add !== undefined) await upkeep.transferLeader(rangeId, add, timeoutMs)
+  }
+
   /** The right's replicas are brought to where the left's are, one after the other; then the two are merged. */
-  async #merge(task: Extract<OperatorTask, { kind: 'merge' }>, timeoutMs: number): Promise<void> {
+  async #merge(task: Extract<RangeTask, { kind: 'merge' }>, timeoutMs: number): Promise<void> {
     const { finder, upkeep } = this.#parts
     const [left, right] = await Promise.all([finder.newest(task.rangeId), finder.newest(task.rightId)])
     // Once it has begun they are aligned, or it is given up; once it is done there is no right any more.

@@ -1,6 +1,7 @@
 import { CordilleraError, type NodeId, type RangeId } from '@cordillera/base'
+import type { Operator } from '@cordillera/placement'
 import { type Descriptor, SYSTEM_RANGE_ID, spanContains } from '@cordillera/ranges'
-import type { OperatorTask } from '@cordillera/system'
+import type { RangeTask } from '@cordillera/system'
 import type { OperatorRequest } from './admin.js'
 import type { RangeFinder } from './range-finder.js'
 import type { RangeUpkeep } from './range-upkeep.js'
@@ -16,7 +17,7 @@ export interface OperatorPlansParts {
   nodes(): Iterable<NodeId>
 }
 
-export type RangeRequest = Exclude<OperatorRequest, { readonly nodeId: NodeId; readonly rangeId?: never }>
+export type RangeRequest = Extract<OperatorRequest, { readonly rangeId: RangeId }>
 
 export class OperatorPlans {
   readonly #parts: OperatorPlansParts
@@ -26,7 +27,7 @@ export class OperatorPlans {
   }
 
   /** Rejects with `NOT_FOUND`, `BAD_REQUEST` or `CONFLICT`; with `UNAVAILABLE` when the cluster could not be asked. */
-  async plan(request: RangeRequest): Promise<OperatorTask> {
+  async plan(request: RangeRequest): Promise<RangeTask> {
     const range = await this.#range(request.rangeId)
     if (range.rangeId === SYSTEM_RANGE_ID && (request.kind === 'split' || request.kind === 'merge')) {
       throw conflict('the system range is neither cut nor merged')
@@ -43,12 +44,38 @@ export class OperatorPlans {
     }
   }
 
+  /** For what placement has decided on. */
+  async planDecided(operator: Operator): Promise<RangeTask> {
+    const { rangeId } = operator
+    switch (operator.kind) {
+      case 'split':
+        return this.plan({ kind: 'split', rangeId, ...(operator.key !== undefined && { key: operator.key }) })
+      case 'merge':
+        return this.plan({ kind: 'merge', rangeId })
+      case 'transfer-leader':
+        return { kind: 'transfer-leader', rangeId, nodeId: operator.to }
+      case 'add-replica':
+        return { kind: 'change-replicas', rangeId, add: operator.to }
+      case 'remove-replica':
+        return { kind: 'change-replicas', rangeId, remove: operator.replicaId }
+      default: {
+        const { replicaId, to, leads } = operator
+        return { kind: 'change-replicas', rangeId, add: to, remove: replicaId, ...(leads && { leads }) }
+      }
+    }
+  }
+
+  /** Rejects with `NOT_FOUND`. */
+  assertNode(nodeId: NodeId): void {
+    this.#assertNode(nodeId)
+  }
+
   /** Rejects with `NOT_FOUND`. */
   async assertRange(rangeId: RangeId): Promise<void> {
     await this.#range(rangeId)
   }
 
-  async #planSplit(range: Descriptor, wanted: string | undefined): Promise<OperatorTask> {
+  async #planSplit(range: Descriptor, wanted: string | undefined): Promise<RangeTask> {
     const { rangeId, epoch, start } = range
     const key = wanted ?? (await this.#parts.upkeep.middleKey(rangeId))
     if (key === undefined) throw conflict(`range ${rangeId} holds too little to be cut; name a key`)
@@ -60,7 +87,7 @@ export class OperatorPlans {
     return { kind: 'split', rangeId, version: epoch.version, key, rightId }
   }
 
-  async #planMerge({ rangeId, end }: Descriptor): Promise<OperatorTask> {
+  async #planMerge({ rangeId, end }: Descriptor): Promise<RangeTask> {
     if (end === null) throw conflict(`range ${rangeId} is the last one and has no right neighbour`)
     const right = await this.#parts.finder.findHolder(end)
     if (right === undefined || right.start !== end) {
@@ -70,7 +97,7 @@ export class OperatorPlans {
     return { kind: 'merge', rangeId, rightId: right.rangeId, key: end, attempt }
   }
 
-  #planTransfer({ rangeId, replicas }: Descriptor, nodeId: NodeId): OperatorTask {
+  #planTransfer({ rangeId, replicas }: Descriptor, nodeId: NodeId): RangeTask {
     this.#assertNode(nodeId)
     if (!replicas.some((place) => place.nodeId === nodeId && place.type === 'voter')) {
       throw conflict(`range ${rangeId} has no voter on node ${nodeId}`)
@@ -78,7 +105,7 @@ export class OperatorPlans {
     return { kind: 'transfer-leader', rangeId, nodeId }
   }
 
-  #planChange({ rangeId, replicas }: Descriptor, add: NodeId | undefined, from: NodeId | undefined): OperatorTask {
+  #planChange({ rangeId, replicas }: Descriptor, add: NodeId | undefined, from: NodeId | undefined): RangeTask {
     if (add === undefined && from === undefined) {
       throw new CordilleraError('BAD_REQUEST', { detail: 'name a node to add, a node to remove, or both' })
     }

@@ -1,9 +1,13 @@
 import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId } from '@cordillera/base'
-import { SYSTEM_RANGE_ID } from '@cordillera/ranges'
+import { type Explanation, parseLocality } from '@cordillera/placement'
+import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import type { Router } from '@cordillera/router'
 import {
   type ClusterSettings,
   IdAllocator,
+  isNodeTask,
+  type NodeTask,
+  nodeTaskMs,
   type OperatorRecord,
   type OperatorTask,
   PlacementDriver,
@@ -11,7 +15,8 @@ import {
   SystemTable,
 } from '@cordillera/system'
 import type { PeerLinks } from '@cordillera/wire'
-import type { OperatorInfo, OperatorRequest, RangeExplanation, RangeHashes } from './admin.js'
+import type { OperatorInfo, OperatorRequest, RangeDecision, RangeExplanation, RangeHashes } from './admin.js'
+import type { RegisteredNode } from './cluster-view.js'
 import { NodeOperatorActions } from './operator-actions.js'
 import { OperatorPlans, type RangeRequest } from './operator-plans.js'
 import type { RangeUpkeep } from './range-upkeep.js'
@@ -26,9 +31,11 @@ export interface PlacementDeskParts {
   readonly links: Pick<PeerLinks, 'ask' | 'isUp'>
   readonly clock: Clock
   readonly logger: Logger
+  /** The ranges that the cluster was founded with. */
+  readonly founded: readonly Descriptor[]
   router(): Router
   /** Every node of the cluster, as far as is known. */
-  nodes(): Iterable<NodeId>
+  registered(): readonly RegisteredNode[]
 }
 
 type Errand =
@@ -36,6 +43,7 @@ type Errand =
   | { readonly name: 'list' }
   | { readonly name: 'await'; readonly operatorId: number; readonly timeoutMs: number }
   | { readonly name: 'cancel'; readonly operatorId: number }
+  | { readonly name: 'explain'; readonly rangeId: RangeId }
 
 const DEADLINE_MS = 8_000
 const PAUSE_MS = 200
@@ -49,14 +57,20 @@ export class PlacementDesk {
   readonly #settings: SettingsTable
 
   constructor(parts: PlacementDeskParts) {
-    const { upkeep, clock, logger, router, nodes } = parts
+    const { upkeep, clock, logger, router, registered, nodeId: self, links, founded } = parts
     const { finder } = upkeep
     const table = new SystemTable({ router, clock })
     const ids = new IdAllocator({ router, clock, name: 'operator', first: 1 })
-    const actions = new NodeOperatorActions({ finder, upkeep })
     this.#parts = parts
-    this.driver = new PlacementDriver({ table, ids, actions, clock, logger })
-    this.#plans = new OperatorPlans({ finder, upkeep, nodes })
+    this.#plans = new OperatorPlans({ finder, upkeep, nodes: () => registered().map(({ nodeId }) => nodeId) })
+    const actions = new NodeOperatorActions({ finder, upkeep, plans: this.#plans })
+    const pinned = new Set(founded.map(({ start }) => start))
+    this.driver = new PlacementDriver({
+      ...{ table, ids, actions, clock, logger, rangesMin: founded.length },
+      nodes: () => registered().map(({ nodeId, locality }) => ({ nodeId, locality: parseLocality(locality) ?? [] })),
+      isUp: (nodeId) => nodeId === self || links.isUp(nodeId),
+      isPinned: (start) => pinned.has(start),
+    })
     this.#settings = new SettingsTable(table)
   }
 
@@ -76,17 +90,24 @@ export class PlacementDesk {
     return this.#run({ name: 'cancel', operatorId }, DEADLINE_MS) as Promise<OperatorInfo>
   }
 
-  /** What the operators of the range came to, the newest first. Rejects with `NOT_FOUND`. */
+  /** What every rule says of the range now, then what its operators came to, the newest first. Rejects with `NOT_FOUND`. */
   async explain(rangeId: RangeId): Promise<RangeExplanation> {
     await this.#plans.assertRange(rangeId)
-    const all = await this.operators()
-    const decisions = all
+    const [rules, all] = await Promise.all([
+      this.#run({ name: 'explain', rangeId }, DEADLINE_MS) as Promise<readonly Explanation[]>,
+      this.operators(),
+    ])
+    const at = isoOf(this.#parts.clock.wallMs())
+    const now = rules.map(({ kind, verdict, code, detail }): RangeDecision => {
+      return { at, kind, verdict: verdict === 'do' ? 'yes' : 'no', code: codeOf(code), detail }
+    })
+    const past = all
       .filter((one) => one.rangeId === rangeId)
-      .map(({ startedAt, kind, state, reason, step, error }) => ({
-        ...{ at: startedAt, kind, verdict: 'yes' as const, code: state.toUpperCase() },
-        detail: `${reason}: ${error?.detail ?? step}`,
-      }))
-    return { rangeId, decisions }
+      .map((one): RangeDecision => {
+        const detail = `${one.reason}: ${one.error?.detail ?? one.step}`
+        return { at: one.startedAt, kind: one.kind, verdict: 'yes', code: one.state.toUpperCase(), detail }
+      })
+    return { rangeId, decisions: [...now, ...past] }
   }
 
   settings(): Promise<ClusterSettings> {
@@ -134,6 +155,8 @@ export class PlacementDesk {
   async #here(errand: Errand): Promise<unknown> {
     const { operators } = this.driver
     switch (errand.name) {
+      case 'explain':
+        return this.driver.explain(errand.rangeId)
       case 'start':
         return this.#start(errand.request)
       case 'list':
@@ -147,16 +170,39 @@ export class PlacementDesk {
     }
   }
 
-  async #start(request: OperatorRequest): Promise<OperatorInfo> {
-    if (!isOfRange(request)) {
-      throw new CordilleraError('UNAVAILABLE', { detail: `"${request.kind}" is not available yet; nothing was begun` })
-    }
-    const running = this.driver.operators.of(request.rangeId)
+  #start(request: OperatorRequest): Promise<OperatorInfo> {
+    return isOfRange(request) ? this.#startOnRange(request) : this.#startOnNode(request)
+  }
+
+  async #startOnRange(request: RangeRequest): Promise<OperatorInfo> {
+    const { operators } = this.driver
+    const running = operators.of(request.rangeId)
     if (running !== undefined && isSame(running.task, request)) return describeOperator(running)
     const task = await this.#plans.plan(request)
-    return describeOperator(await this.driver.operators.start(task, 'by command', OPERATOR_MS))
+    return describeOperator(await operators.start(task, BY_COMMAND, OPERATOR_MS))
+  }
+
+  async #startOnNode({ kind, nodeId }: NodeTask): Promise<OperatorInfo> {
+    const { operators } = this.driver
+    this.#plans.assertNode(nodeId)
+    for (const record of operators.list()) {
+      const { task, state, operatorId } = record
+      if (state !== 'running' || !isNodeTask(task) || task.nodeId !== nodeId) continue
+      if (task.kind === kind) return describeOperator(record)
+      // The later word counts.
+      operators.cancel(operatorId)
+      await operators.await(operatorId, CANCEL_MS)
+    }
+    if (kind === 'decommission') {
+      const { verdict, code, detail } = this.driver.decommissionOf(nodeId)
+      if (verdict === 'blocked') throw new CordilleraError('CONFLICT', { detail: `${detail} (${code})` })
+    }
+    return describeOperator(await operators.start({ kind, nodeId }, BY_COMMAND, nodeTaskMs(kind)))
   }
 }
+
+const BY_COMMAND = 'by command'
+const CANCEL_MS = 6_000
 
 /** Whether somebody else may do better. An operator that may have been begun is not begun again. */
 function isPassing({ code }: CordilleraError, { name }: Errand): boolean {
@@ -168,7 +214,7 @@ function isOfRange(request: OperatorRequest): request is RangeRequest {
 }
 
 function isSame(task: OperatorTask, request: RangeRequest): boolean {
-  if (task.kind !== request.kind || task.rangeId !== request.rangeId) return false
+  if (isNodeTask(task) || task.kind !== request.kind || task.rangeId !== request.rangeId) return false
   if (task.kind === 'split' && request.kind === 'split') return request.key === undefined || request.key === task.key
   if (task.kind === 'transfer-leader' && request.kind === 'transfer-leader') return task.nodeId === request.nodeId
   if (task.kind === 'change-replicas' && request.kind === 'change-replicas') {
@@ -179,15 +225,21 @@ function isSame(task: OperatorTask, request: RangeRequest): boolean {
 
 export function describeOperator(record: OperatorRecord): OperatorInfo {
   const { operatorId, task, state, reason, step, error, result } = record
-  const nodeId = task.kind === 'transfer-leader' ? task.nodeId : task.kind === 'change-replicas' ? task.add : undefined
+  const nodeId = 'nodeId' in task ? task.nodeId : task.kind === 'change-replicas' ? task.add : undefined
+  const rangeId = isNodeTask(task) ? null : task.rangeId
   return {
-    ...{ operatorId, kind: task.kind, rangeId: task.rangeId, nodeId: nodeId ?? null, state, reason, step },
+    ...{ operatorId, kind: task.kind, rangeId, nodeId: nodeId ?? null, state, reason, step },
     startedAt: isoOf(record.startedAtMs),
     deadline: isoOf(record.deadlineMs),
     endedAt: record.endedAtMs === null ? null : isoOf(record.endedAtMs),
     ...(error && { error }),
     ...(result && { result }),
   }
+}
+
+/** As codes of this API are written. */
+function codeOf(code: string): string {
+  return code.toUpperCase().replaceAll('-', '_')
 }
 
 function isoOf(ms: number): string {

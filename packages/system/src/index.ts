@@ -1,10 +1,26 @@
+export {
+  ClusterIndex,
+  decodeHeartbeat,
+  encodeHeartbeat,
+  type Heartbeat,
+  type IndexedRange,
+  type RangeBeat,
+} from './cluster-index.js'
 export { type ClusterSettings, defaultClusterSettings, SettingsTable } from './cluster-settings.js'
 export { IdAllocator } from './id-allocator.js'
 export { NodeRegistry, type NodeRegistryParts, type Registration } from './node-registry.js'
-export { type OperatorRecord, type OperatorState, type OperatorTask, rangesOf } from './operator.js'
+export {
+  isNodeTask,
+  type NodeTask,
+  type OperatorRecord,
+  type OperatorState,
+  type OperatorTask,
+  type RangeTask,
+  rangesOf,
+} from './operator.js'
 export { type OperatorActions, Operators } from './operators.js'
 export { ORACLE_KEY, Oracle, type OracleLeadership, type TimestampsIssued, type TimestampsWanted } from './oracle.js'
-export { PlacementDriver } from './placement-driver.js'
+export { nodeTaskMs, PlacementDriver, type RangeActions } from './placement-driver.js'
 export { Snapshots } from './snapshots.js'
 export { SystemTable } from './system-table.js'
 export { TimestampClient, type TimestampWaiter } from './timestamp-client.js'

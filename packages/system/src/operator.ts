@@ -20,13 +20,29 @@ export type OperatorTask =
       readonly attempt: number
     }
   | { readonly kind: 'transfer-leader'; readonly rangeId: RangeId; readonly nodeId: NodeId }
-  /** `add`: a node; `remove`: a replica. Both: the one takes the place of the other. */
+  /** `add`: a node; `remove`: a replica. Both: the one takes the place of the other, and with `leads` its leadership as well. */
   | {
       readonly kind: 'change-replicas'
       readonly rangeId: RangeId
       readonly add?: NodeId
       readonly remove?: ReplicaId
+      readonly leads?: boolean
     }
+  | NodeTask
+
+/** What is asked of a node. `drain`: it leads nothing; `decommission`: it has nothing; the others take that back. */
+export interface NodeTask {
+  readonly kind: 'drain' | 'undrain' | 'decommission' | 'recommission'
+  readonly nodeId: NodeId
+}
+
+export type RangeTask = Exclude<OperatorTask, NodeTask>
+
+export function isNodeTask(task: OperatorTask): task is NodeTask {
+  return NODE_TASKS.includes(task.kind)
+}
+
+const NODE_TASKS: readonly string[] = ['drain', 'undrain', 'decommission', 'recommission'] satisfies NodeTask['kind'][]
 
 export type OperatorState = 'running' | 'done' | 'failed' | 'cancelled'
 
@@ -48,6 +64,7 @@ export interface OperatorRecord {
 
 /** Ranges that it changes: nothing else is done to them meanwhile. */
 export function rangesOf(task: OperatorTask): readonly RangeId[] {
+  if (isNodeTask(task)) return []
   return task.kind === 'merge' ? [task.rangeId, task.rightId] : [task.rangeId]
 }
 
@@ -63,7 +80,9 @@ export function tryReadOperator(value: unknown): OperatorRecord | undefined {
 
 function isTask(value: unknown): value is OperatorTask {
   const task = value as Partial<Record<string, unknown>> | null | undefined
-  if (typeof task !== 'object' || task === null || !isCount(task.rangeId)) return false
+  if (typeof task !== 'object' || task === null) return false
+  if (NODE_TASKS.includes(task.kind as string)) return isCount(task.nodeId)
+  if (!isCount(task.rangeId)) return false
   switch (task.kind) {
     case 'split':
       return isCount(task.version) && typeof task.key === 'string' && isCount(task.rightId)

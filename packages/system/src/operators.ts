@@ -81,6 +81,14 @@ export class Operators {
     return undefined
   }
 
+  /** Those that run, or have ended lately, as far as it is known here: well in the last `doneMs`, badly in the last `failedMs`. */
+  recent(doneMs: number, failedMs: number): OperatorRecord[] {
+    const nowMs = this.#parts.clock.wallMs()
+    const isRecent = ({ state, endedAtMs }: OperatorRecord): boolean =>
+      nowMs - (endedAtMs ?? 0) < (state === 'done' ? doneMs : failedMs)
+    return [...Array.from(this.#running.values(), ({ record }) => record), ...this.#recent.filter(isRecent)]
+  }
+
   /**
    * Begins one; it is durable when this resolves. Rejects with `CONFLICT` when another one changes one of its ranges, with
    * `UNAVAILABLE` or `OUTCOME_UNKNOWN` when it could not be written.

@@ -1,26 +1,82 @@
-import { type Clock, CordilleraError, type Logger } from '@cordillera/base'
+import type { Key } from '@cordillera/base'
+import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId } from '@cordillera/base'
+import {
+  type ClusterPicture,
+  type Decision,
+  type DecommissionAnswer,
+  decide,
+  decideDecommission,
+  defaultPlacementSettings,
+  type Explanation,
+  explainRange,
+  type Locality,
+  type Membership,
+  type NodePicture,
+  type Operator,
+  type PlacementSettings,
+} from '@cordillera/placement'
+import { ClusterIndex, type Heartbeat } from './cluster-index.js'
+import { type ClusterSettings, defaultClusterSettings, SettingsTable } from './cluster-settings.js'
 import type { IdAllocator } from './id-allocator.js'
+import { Memberships } from './memberships.js'
+import { isNodeTask, type NodeTask, type OperatorTask, type RangeTask } from './operator.js'
 import { type OperatorActions, Operators } from './operators.js'
 import type { SystemTable } from './system-table.js'
 
 /**
- * What places ranges, beside the leader of the system range: the operators, while this node leads it. A new leader goes on with
- * those that it finds; nothing of what an earlier one knew is needed for it.
+ * What places ranges, beside the leader of the system range: about once a second it makes a picture of the cluster from what nodes
+ * have told it, has `placement` decide, and begins operators. A new leader goes on with the operators that it finds, and hears
+ * everything else anew; nothing of what an earlier one knew is needed for it.
  */
 export interface PlacementDriverParts {
   readonly table: SystemTable
   readonly ids: Pick<IdAllocator, 'allocate'>
-  readonly actions: OperatorActions
+  readonly actions: RangeActions
   readonly clock: Clock
   readonly logger: Logger
+  /** Every node of the cluster, as far as is known. */
+  nodes(): readonly { readonly nodeId: NodeId; readonly locality: Locality }[]
+  /** Whether it is heard, here. */
+  isUp(nodeId: NodeId): boolean
+  /** A person, or the founding, put a boundary there. */
+  isPinned(start: Key): boolean
+  /** Ranges of a cluster that was just founded. */
+  readonly rangesMin: number
+}
+
+export interface RangeActions {
+  /** See `OperatorActions`. */
+  perform(task: RangeTask, timeoutMs: number): Promise<object | undefined>
+  abandon(task: RangeTask): Promise<void>
+  /** What an operator that was decided on is to do, with all that must be fixed. Rejects as `perform` does. */
+  plan(operator: Operator): Promise<RangeTask>
 }
 
 interface Seat {
   readonly operators: Operators
+  readonly index: ClusterIndex
+  readonly memberships: Memberships
+  readonly sinceMs: number
+  /** Since when a node has been heard, or not. */
+  readonly contacts: Map<NodeId, NodePicture['contact']>
+  /** Decided, and not durable yet. */
+  readonly planning: Map<RangeId, Operator>
+  settings: ClusterSettings
   isLoaded: boolean
+  refreshedAtMs: number
 }
 
 const RETRY_MS = 500
+const REFRESH_MS = 5_000
+/** A node whose heartbeats fail to come for so long is not heard. */
+const SILENT_MS = 6_000
+/** What is done shows in the picture by then: with the next heartbeat of whoever leads. */
+const UNSEEN_MS = 4_000
+/** How long what has failed is left alone. */
+const BACK_OFF_MS = 30_000
+const OPERATOR_MS = 600_000
+const DRAIN_MS = 60_000
+const NODE_TASK_PAUSE_MS = 200
 
 export class PlacementDriver {
   readonly #parts: PlacementDriverParts
@@ -33,7 +89,22 @@ export class PlacementDriver {
   /** This node's replica of the system range leads. Replaces an earlier leadership. */
   onLeading(): void {
     this.onLeadingEnded()
-    const seat: Seat = { operators: new Operators(this.#parts), isLoaded: false }
+    const { table, clock } = this.#parts
+    const actions: OperatorActions = {
+      perform: (task, timeoutMs) => this.#perform(task, timeoutMs),
+      abandon: (task) => this.#abandon(task),
+    }
+    const seat: Seat = {
+      operators: new Operators({ ...this.#parts, actions }),
+      index: new ClusterIndex(),
+      memberships: new Memberships(table),
+      sinceMs: clock.now(),
+      contacts: new Map(),
+      planning: new Map(),
+      settings: defaultClusterSettings,
+      isLoaded: false,
+      refreshedAtMs: Number.NEGATIVE_INFINITY,
+    }
     this.#seat = seat
     this.#load(seat)
   }
@@ -53,6 +124,149 @@ export class PlacementDriver {
     return this.#seat.operators
   }
 
+  /** A node has told what has changed. Throws `UNAVAILABLE` where the system range is not led. */
+  onHeartbeat(nodeId: NodeId, heartbeat: Heartbeat): { readonly resync: boolean; readonly membership: Membership } {
+    const seat = this.#seat
+    if (seat === undefined) throw notHere()
+    const resync = !seat.index.onHeartbeat(nodeId, heartbeat, this.#parts.clock.now())
+    return { resync, membership: seat.memberships.of(nodeId) }
+  }
+
+  /** To be called about once a second. */
+  onRound(): void {
+    const seat = this.#seat
+    if (seat?.isLoaded !== true) return
+    const { clock, logger } = this.#parts
+    if (clock.now() - seat.refreshedAtMs >= REFRESH_MS) this.#refresh(seat)
+    const picture = this.#tryPicture(seat)
+    if (picture === undefined) return
+    for (const decision of decide(picture)) {
+      this.#begin(seat, decision).catch((error) => {
+        logger.debug('decision-not-begun', { ...decision.operator, error: String(error) })
+      })
+    }
+  }
+
+  /** What every rule says of the range now. Throws `UNAVAILABLE` where nothing is known yet. */
+  explain(rangeId: RangeId): Explanation[] {
+    return explainRange(this.#picture(), rangeId)
+  }
+
+  membershipOf(nodeId: NodeId): Membership {
+    if (this.#seat === undefined) throw notHere()
+    return this.#seat.memberships.of(nodeId)
+  }
+
+  /** Whether a node may be emptied. Throws `UNAVAILABLE` where nothing is known yet. */
+  decommissionOf(nodeId: NodeId): DecommissionAnswer {
+    return decideDecommission(this.#picture(), nodeId)
+  }
+
+  #picture(): ClusterPicture {
+    const picture = this.#seat === undefined ? undefined : this.#tryPicture(this.#seat)
+    if (picture === undefined) {
+      throw new CordilleraError('UNAVAILABLE', { detail: 'the placement driver has not heard of every range yet' })
+    }
+    return picture
+  }
+
+  /** Undefined: not everything has been heard of yet. */
+  #tryPicture(seat: Seat): ClusterPicture | undefined {
+    const { clock, nodes, isPinned } = this.#parts
+    const nowMs = clock.now()
+    if (!seat.index.isWhole || nowMs - seat.sinceMs < SILENT_MS) return undefined
+    const ranges = seat.index.ranges().map((range) => {
+      const isHeard = this.#isHeard(seat, range.leader, nowMs)
+      return { ...range, leader: isHeard ? range.leader : 0, startIsPinned: isPinned(range.descriptor.start) }
+    })
+    const pictured = nodes().map(({ nodeId, locality }): NodePicture => {
+      return { nodeId, locality, membership: seat.memberships.of(nodeId), contact: this.#contact(seat, nodeId, nowMs) }
+    })
+    const underWay = new Map(seat.planning)
+    for (const { task, state } of seat.operators.recent(UNSEEN_MS, BACK_OFF_MS)) {
+      const isSeen = state === 'done' && !isNodeTask(task) && isInPicture(task, ranges)
+      if (!isNodeTask(task) && !isSeen) underWay.set(task.rangeId, operatorOf(task, seat))
+    }
+    const settings = settingsOf(seat.settings, this.#parts.rangesMin)
+    return { nowMs, settings, nodes: pictured, ranges, underWay: [...underWay.values()] }
+  }
+
+  #isHeard(seat: Seat, nodeId: NodeId, nowMs: number): boolean {
+    const heardAtMs = seat.index.heardAtMs(nodeId)
+    return this.#parts.isUp(nodeId) && heardAtMs !== undefined && nowMs - heardAtMs < SILENT_MS
+  }
+
+  #contact(seat: Seat, nodeId: NodeId, nowMs: number): NodePicture['contact'] {
+    const kind = this.#isHeard(seat, nodeId, nowMs) ? 'up' : 'down'
+    const known = seat.contacts.get(nodeId)
+    if (known?.kind === kind) return known
+    // Who was there when this driver began has been there for long enough; who was not is counted from then on.
+    const contact = { kind, sinceMs: known === undefined ? seat.sinceMs : nowMs } as const
+    seat.contacts.set(nodeId, contact)
+    return contact
+  }
+
+  async #begin(seat: Seat, { operator, code, detail }: Decision): Promise<void> {
+    const { rangeId } = operator
+    if (seat.planning.has(rangeId) || seat.operators.of(rangeId) !== undefined) return
+    seat.planning.set(rangeId, operator)
+    try {
+      const task = await this.#parts.actions.plan(operator)
+      if (this.#seat === seat) await seat.operators.start(task, `${code}: ${detail}`, OPERATOR_MS)
+    } finally {
+      seat.planning.delete(rangeId)
+    }
+  }
+
+  #refresh(seat: Seat): void {
+    const { table, clock, logger } = this.#parts
+    seat.refreshedAtMs = clock.now()
+    const reads = [seat.memberships.refresh(), new SettingsTable(table).read()] as const
+    Promise.all(reads).then(
+      ([, settings]) => {
+        seat.settings = settings
+      },
+      (error) => logger.debug('settings-unread', { error: String(error) }),
+    )
+  }
+
+  #perform(task: OperatorTask, timeoutMs: number): Promise<object | undefined> {
+    return isNodeTask(task) ? this.#performOnNode(task, timeoutMs) : this.#parts.actions.perform(task, timeoutMs)
+  }
+
+  /** A node that was to be emptied stays a member. */
+  async #abandon(task: OperatorTask): Promise<void> {
+    if (!isNodeTask(task)) await this.#parts.actions.abandon(task)
+    else if (task.kind === 'decommission') await this.#seat?.memberships.set(task.nodeId, 'member')
+  }
+
+  /** The round does the moving; here it is waited for. */
+  async #performOnNode({ kind, nodeId }: NodeTask, timeoutMs: number): Promise<undefined> {
+    const seat = this.#seat
+    if (seat === undefined) throw notHere()
+    const { clock } = this.#parts
+    const isDone = (): boolean => kind === 'undrain' || kind === 'recommission' || this.#isClear(seat, kind, nodeId)
+    if (seat.memberships.of(nodeId) !== MEMBERSHIPS[kind]) await seat.memberships.set(nodeId, MEMBERSHIPS[kind])
+    const deadlineMs = clock.now() + timeoutMs
+    while (!isDone()) {
+      if (clock.now() >= deadlineMs || this.#seat !== seat) {
+        throw new CordilleraError('UNAVAILABLE', { detail: this.#whatIsLeft(seat, kind, nodeId) })
+      }
+      await new Promise<void>((resolve) => clock.after(NODE_TASK_PAUSE_MS, resolve))
+    }
+    if (kind === 'decommission') await seat.memberships.set(nodeId, 'decommissioned')
+    return undefined
+  }
+
+  #isClear(seat: Seat, kind: NodeTask['kind'], nodeId: NodeId): boolean {
+    return seat.index.isWhole && seat.index.ranges().every((range) => !isHeldOn(range, kind, nodeId))
+  }
+
+  #whatIsLeft(seat: Seat, kind: NodeTask['kind'], nodeId: NodeId): string {
+    const left = seat.index.ranges().filter((range) => isHeldOn(range, kind, nodeId)).length
+    return `node ${nodeId} still ${kind === 'drain' ? 'leads' : 'has replicas of'} ${left} ranges`
+  }
+
   #load(seat: Seat): void {
     if (this.#seat !== seat) return
     const { clock, logger } = this.#parts
@@ -66,5 +280,85 @@ export class PlacementDriver {
         clock.after(RETRY_MS, () => this.#load(seat))
       },
     )
+  }
+}
+
+/** How long what is asked of a node may take before it is given up. */
+export function nodeTaskMs(kind: NodeTask['kind']): number {
+  return kind === 'decommission' ? DECOMMISSION_MS : DRAIN_MS
+}
+
+const DECOMMISSION_MS = 24 * 3_600_000
+const MEMBERSHIPS = {
+  drain: 'draining',
+  undrain: 'member',
+  decommission: 'decommissioning',
+  recommission: 'member',
+} as const satisfies Record<NodeTask['kind'], Membership>
+
+function isHeldOn(
+  {
+    leader,
+    descriptor,
+  }: { readonly leader: NodeId; readonly descriptor: { readonly replicas: readonly { nodeId: NodeId }[] } },
+  kind: NodeTask['kind'],
+  nodeId: NodeId,
+): boolean {
+  return kind === 'drain' ? leader === nodeId : descriptor.replicas.some((place) => place.nodeId === nodeId)
+}
+
+function notHere(): CordilleraError {
+  return new CordilleraError('UNAVAILABLE', { detail: 'the placement driver is not on this node, or has just begun' })
+}
+
+function settingsOf(settings: ClusterSettings, rangesMin: number): PlacementSettings {
+  const isOff = (value: number): boolean => value === 0
+  const { rangeMergeBytes, rangeSplitLoadPerSec, movesPerNodeMax } = settings
+  return {
+    ...defaultPlacementSettings,
+    placementEnabled: settings.placementEnabled,
+    replicas: settings.replicas,
+    rangeSplitBytes: settings.rangeSplitBytes,
+    rangeMergeBytes,
+    mergeCooldownMs: settings.rangeMergeCooldownMs,
+    splitLoadPerSec: isOff(rangeSplitLoadPerSec) ? Number.POSITIVE_INFINITY : rangeSplitLoadPerSec,
+    rangesMin,
+    deadAfterMs: settings.deadNodeAfterMs,
+    balanceTolerance: settings.balanceTolerance,
+    movesPerNodeMax,
+  }
+}
+
+/** Whether what it has done shows. */
+function isInPicture(task: RangeTask, ranges: ClusterPicture['ranges']): boolean {
+  const range = ranges.find(({ descriptor }) => descriptor.rangeId === task.rangeId)
+  const hasRight = (rightId: RangeId): boolean => ranges.some(({ descriptor }) => descriptor.rangeId === rightId)
+  if (task.kind === 'split') return hasRight(task.rightId)
+  if (task.kind === 'merge') return !hasRight(task.rightId)
+  if (task.kind === 'transfer-leader') return range?.leader === task.nodeId
+  const places = range?.descriptor.replicas ?? []
+  const isAdded = task.add === undefined || places.some(({ nodeId, type }) => nodeId === task.add && type === 'voter')
+  const isGone = places.every(({ replicaId }) => replicaId !== task.remove)
+  return isAdded && isGone && (task.leads !== true || range?.leader === task.add)
+}
+
+/** An operator as the picture has it. */
+function operatorOf(task: RangeTask, { index }: Seat): Operator {
+  const { rangeId } = task
+  const range = index.ranges().find(({ descriptor }) => descriptor.rangeId === rangeId)
+  switch (task.kind) {
+    case 'split':
+      return { kind: 'split', rangeId, key: task.key }
+    case 'merge':
+      return { kind: 'merge', rangeId, rightId: task.rightId }
+    case 'transfer-leader':
+      return { kind: 'transfer-leader', rangeId, from: range?.leader ?? 0, to: task.nodeId }
+    default: {
+      const { add, remove, leads = false } = task
+      if (remove === undefined) return { kind: 'add-replica', rangeId, to: add ?? 0 }
+      const from = range?.descriptor.replicas.find(({ replicaId }) => replicaId === remove)?.nodeId ?? 0
+      if (add === undefined) return { kind: 'remove-replica', rangeId, replicaId: remove, from }
+      return { kind: 'replace-replica', rangeId, replicaId: remove, from, to: add, leads }
+    }
   }
 }

@@ -1,0 +1,128 @@
+import { CordilleraError, type Key, type NodeId, type RangeId, type Term } from '@cordillera/base'
+import { type Descriptor, decodeDescriptor, encodeDescriptor, isNewerDescriptor } from '@cordillera/ranges'
+
+/**
+ * What the placement driver knows of all ranges, from the heartbeats of those that lead them: what has changed at once, everything
+ * now and then. A beat that does not follow the one before is answered with the wish for everything.
+ *
+ * No two ranges of the index overlap: what is newer takes the place of what is older, as in a gateway's cache. Of one epoch the
+ * later term counts. In memory alone: a new driver hears everything anew.
+ */
+export interface RangeBeat {
+  readonly descriptor: Descriptor
+  readonly term: Term
+  readonly bytes: number
+  readonly readsPerSec: number
+  readonly writesPerSec: number
+  /** The most requests a second of the last minutes. */
+  readonly loadMaxPerSec: number
+  /** How long the range has been what it is. */
+  readonly unchangedMs: number
+  /** Nodes whose replica lacks too much to lead. */
+  readonly behind: readonly NodeId[]
+}
+
+export interface Heartbeat {
+  /** Counts up by one; of one start of one node. */
+  readonly sequence: number
+  /** Every range that the node leads is in it. */
+  readonly isFull: boolean
+  readonly ranges: readonly RangeBeat[]
+}
+
+export interface IndexedRange extends Omit<RangeBeat, 'unchangedMs'> {
+  readonly leader: NodeId
+  readonly lastChangedMs: number
+}
+
+export class ClusterIndex {
+  readonly #ranges = new Map<RangeId, IndexedRange>()
+  readonly #beats = new Map<NodeId, { readonly sequence: number; readonly atMs: number }>()
+
+  /** False: the node is to send everything. */
+  onHeartbeat(nodeId: NodeId, { sequence, isFull, ranges }: Heartbeat, nowMs: number): boolean {
+    const known = this.#beats.get(nodeId)
+    if (!isFull && known?.sequence !== sequence - 1) return false
+    this.#beats.set(nodeId, { sequence, atMs: nowMs })
+    for (const beat of ranges) this.#learn(nodeId, beat, nowMs)
+    return true
+  }
+
+  /** When the node was heard last; undefined: not since this driver began. */
+  heardAtMs(nodeId: NodeId): number | undefined {
+    return this.#beats.get(nodeId)?.atMs
+  }
+
+  /** In the order of keys. */
+  ranges(): IndexedRange[] {
+    const byStart = (a: IndexedRange, b: IndexedRange): number => (a.descriptor.start < b.descriptor.start ? -1 : 1)
+    return [...this.#ranges.values()].sort(byStart)
+  }
+
+  /** Whether it has every key: before that a picture of the cluster would be wrong. */
+  get isWhole(): boolean {
+    let at: Key | null = ''
+    for (const { descriptor } of this.ranges()) {
+      if (descriptor.start !== at) return false
+      at = descriptor.end
+      if (at === null) return true
+    }
+    return false
+  }
+
+  #learn(nodeId: NodeId, { unchangedMs, ...beat }: RangeBeat, nowMs: number): void {
+    const { descriptor, term } = beat
+    const known = this.#ranges.get(descriptor.rangeId)
+    if (known !== undefined && isNewerDescriptor(known.descriptor, descriptor)) return
+    if (known !== undefined && !isNewerDescriptor(descriptor, known.descriptor) && term < known.term) return
+    for (const other of this.#overlapping(descriptor)) {
+      if (other.rangeId === descriptor.rangeId) continue
+      if (!isNewerDescriptor(descriptor, other)) return
+      this.#ranges.delete(other.rangeId)
+    }
+    this.#ranges.set(descriptor.rangeId, { ...beat, leader: nodeId, lastChangedMs: nowMs - unchangedMs })
+  }
+
+  /** Only what has another span can: most beats say nothing new of it. */
+  #overlapping(descriptor: Descriptor): Descriptor[] {
+    const { rangeId, start, end } = descriptor
+    const known = this.#ranges.get(rangeId)?.descriptor
+    if (known !== undefined && known.start === start && known.end === end) return []
+    const all = Array.from(this.#ranges.values(), (one) => one.descriptor)
+    return all.filter((one) => (end === null || one.start < end) && (one.end === null || one.end > start))
+  }
+}
+
+/** As it travels: plain data, descriptors as bytes. */
+export function encodeHeartbeat({ sequence, isFull, ranges }: Heartbeat): unknown {
+  return [sequence, isFull, ranges.map((one) => [encodeDescriptor(one.descriptor), numbersOf(one), one.behind])]
+}
+
+/** Throws `BAD_REQUEST`, or `CORRUPT` as descriptors do. */
+export function decodeHeartbeat(body: unknown): Heartbeat {
+  const [sequence, isFull, rows] = Array.isArray(body) ? (body as unknown[]) : []
+  if (typeof sequence !== 'number' || typeof isFull !== 'boolean' || !Array.isArray(rows)) throw malformed()
+  return { sequence, isFull, ranges: rows.map(decodeRange) }
+}
+
+function numbersOf(one: RangeBeat): number[] {
+  return [one.term, one.bytes, one.readsPerSec, one.writesPerSec, one.loadMaxPerSec, one.unchangedMs]
+}
+
+function decodeRange(row: unknown): RangeBeat {
+  const [bytes, numbers, behind] = Array.isArray(row) ? (row as unknown[]) : []
+  const isNumbers = (list: unknown): list is number[] =>
+    Array.isArray(list) && list.every((one) => typeof one === 'number' && one >= 0)
+  if (!(bytes instanceof Uint8Array) || !isNumbers(numbers) || numbers.length !== 6 || !isNumbers(behind)) {
+    throw malformed()
+  }
+  const [term, size, readsPerSec, writesPerSec, loadMaxPerSec, unchangedMs] = numbers as [
+    ...[number, number, number, number, number, number],
+  ]
+  const load = { readsPerSec, writesPerSec, loadMaxPerSec }
+  return { descriptor: decodeDescriptor(bytes), term, bytes: size, ...load, unchangedMs, behind }
+}
+
+function malformed(): CordilleraError {
+  return new CordilleraError('BAD_REQUEST', { detail: 'a heartbeat that is none' })
+}
