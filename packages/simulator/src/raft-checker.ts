@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer'
 import type { Key, LogIndex, RangeId, ReplicaId, Term } from '@cordillera/base'
 import { type Configuration, type Entry, type HardState, isQuorum, type Ready } from '@cordillera/raft-core'
+import { type Descriptor, encodeDescriptor } from '@cordillera/ranges'
 
 /**
  * What Raft promises, looked at with every step of every replica of a cluster, from outside of it (paper, figure 3, and
@@ -41,6 +42,10 @@ export interface CheckedReplica {
     termAt(index: LogIndex): Term | undefined
   }
   readonly state: { readonly appliedIndex: LogIndex; readonly appliedTerm: Term }
+}
+
+interface Described {
+  readonly descriptor: Descriptor
 }
 
 type CheckedReady = Pick<Ready, 'entries' | 'hardState' | 'syncToken' | 'committed' | 'roleChange'>
@@ -137,10 +142,10 @@ export class RaftChecker {
   }
 
   /** The entry at the applied index has cut the range: everywhere into the same halves. */
-  onSplit(replica: CheckedReplica, right: Pick<CheckedReplica, 'descriptor'> & CheckedReplica['state']): void {
+  onSplit(replica: CheckedReplica & Described, right: Described & CheckedReplica['state']): void {
     const { descriptor, state } = replica
     const at = `${descriptor.rangeId}:${state.appliedIndex}`
-    const halves = JSON.stringify([descriptor, right.descriptor])
+    const halves = `${textOf(descriptor)} ${textOf(right.descriptor)}`
     const known = this.#splits.get(at)
     if (known === undefined) this.#splits.set(at, halves)
     else if (known !== halves) this.#fail(`split: ${halves} here and ${known} there`, replica)
@@ -153,10 +158,10 @@ export class RaftChecker {
   }
 
   /** The entry at the applied index has made one range of two: everywhere of the same, at the same place of the right's log. */
-  onMerged(replica: CheckedReplica, right: Pick<CheckedReplica, 'descriptor'>): void {
+  onMerged(replica: CheckedReplica & Described, right: Described): void {
     const { descriptor, state } = replica
     const at = `${descriptor.rangeId}:${state.appliedIndex}`
-    const whole = JSON.stringify([descriptor, right.descriptor])
+    const whole = `${textOf(descriptor)} ${textOf(right.descriptor)}`
     const known = this.#merges.get(at)
     if (known === undefined) this.#merges.set(at, whole)
     else if (known !== whole) this.#fail(`merge: ${whole} here and ${known} there`, replica)
@@ -233,10 +238,12 @@ export class RaftChecker {
   #checkRecoveredVote(replica: CheckedReplica, durable: Written['durable'], unsynced: Written['unsynced']): void {
     const { log } = replica
     const { term, vote } = log.hardState
-    const isAnyOf = [durable, ...unsynced.flatMap(({ hardState }) => hardState ?? [])].some(
-      (one) => one.term === term && one.vote === vote,
-    )
-    if (!isAnyOf) this.#fail(`hard state: term ${durable.term}, vote ${durable.vote} became ${term}, ${vote}`, replica)
+    const written = [durable, ...unsynced.flatMap(({ hardState }) => hardState ?? [])]
+    const isAnyOf = written.some((one) => one.term === term && one.vote === vote)
+    // A right half that came by a snapshot, after its log had been there before its state: of its term, without a vote.
+    const isRaised = vote === 0 && written.every((one) => one.term < term)
+    if (!isAnyOf && !isRaised)
+      this.#fail(`hard state: term ${durable.term}, vote ${durable.vote} became ${term}, ${vote}`, replica)
   }
 
   #onHardState(replica: CheckedReplica, written: Written, { term, vote }: HardState): void {
@@ -342,4 +349,8 @@ export class RaftChecker {
 
 function bytesOf({ bytes }: Entry): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1')
+}
+
+function textOf(descriptor: Descriptor): string {
+  return `range ${descriptor.rangeId} ${Buffer.from(encodeDescriptor(descriptor)).toString('hex')}`
 }
