@@ -32,6 +32,7 @@ const kinds = {
   OVERLOADED: { status: 429, retry: 'same-node', title: 'Too much work is waiting; nothing was done' },
   UNAVAILABLE: { status: 503, retry: 'other-node', title: 'The request could not be served; nothing was written' },
   OUTCOME_UNKNOWN: { status: 504, retry: 'never', title: 'The write may or may not have taken effect' },
+  DISK_FULL: { status: 507, retry: 'never', title: 'Too many disks are nearly full; nothing was written' },
   INTERNAL: { status: 500, retry: 'never', title: 'The node met a defect of its own' },
 
   CORRUPT: { status: 500, retry: 'never', title: 'Bytes are not what their writer wrote' },

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type FileHandle, mkdir, open, readdir, rename, unlink } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, rename, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { platform } from 'node:process'
 import { assert } from '@cordillera/base'
@@ -53,6 +53,12 @@ export class NodeDisk implements Disk {
 
   syncDirectory(): Promise<void> {
     return syncDirectory(this.#path)
+  }
+
+  /** What the file system keeps for root is not counted. */
+  async freeBytes(): Promise<number> {
+    const { bavail, bsize } = await statfs(this.#path)
+    return bavail * bsize
   }
 
   #pathOf(name: string): string {

@@ -1,5 +1,6 @@
 import type { Key, NodeId, RangeId, ReplicaId, Term } from '@cordillera/base'
 import type { Epoch, ReplicaType } from '@cordillera/ranges'
+import type { StoreReport } from '@cordillera/replicas'
 
 /** The shapes of the admin API, as the node gives them; bounds are without the keyspace's prefix. */
 
@@ -126,6 +127,7 @@ export interface NodeReport {
   readonly nodeId: NodeId
   /** `member`, or what else it is: one of {@link NodeState}. */
   readonly membership: string
+  readonly store: StoreReport
   readonly bytes: number
   readonly readsPerSec: number
   readonly writesPerSec: number

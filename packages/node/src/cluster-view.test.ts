@@ -31,6 +31,7 @@ function reportOf(nodeId: number, leads: readonly number[]): NodeReport {
   return {
     nodeId,
     membership: 'member',
+    store: { condition: 'healthy', space: 'ample' },
     bytes: 25,
     readsPerSec: 0,
     writesPerSec: 0,

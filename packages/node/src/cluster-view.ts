@@ -1,5 +1,6 @@
 import type { Key, NodeId, RangeId, ReplicaId } from '@cordillera/base'
 import { type Descriptor, keyspacePrefix, splitKeyspace } from '@cordillera/ranges'
+import type { StoreReport } from '@cordillera/replicas'
 import type {
   ClusterInfo,
   NodeInfo,
@@ -40,7 +41,7 @@ export function describeCluster(picture: Picture): ClusterInfo {
   const leaderless = ranges.filter((range) => range.leader === null)
   const problems: string[] = []
   if (leaderless.length > 0) problems.push(`${count(leaderless.length, 'range')} without a leader`)
-  problems.push(...damageIn(picture))
+  problems.push(...damageIn(picture), ...unfitStoresIn(picture))
   if (dead.length > 0) {
     problems.push(`${count(dead.length, 'node')} not reachable (${dead.map((node) => node.nodeId).join(', ')})`)
   }
@@ -53,6 +54,20 @@ export function describeCluster(picture: Picture): ClusterInfo {
     healthy: problems.length === 0,
     health: problems.length === 0 ? all : problems.join('; '),
   }
+}
+
+/** Disks that are slow or nearly full. They serve, with less than what the cluster can bear. */
+function unfitStoresIn({ reports }: Picture): string[] {
+  const nodesWhere = (holds: (store: StoreReport) => boolean): NodeId[] =>
+    [...reports.values()].filter(({ store }) => holds(store)).map(({ nodeId }) => nodeId)
+  const problems: string[] = []
+  const slow = nodesWhere(({ condition }) => condition !== 'healthy')
+  const short = nodesWhere(({ space }) => space === 'short')
+  const out = nodesWhere(({ space }) => space === 'out')
+  if (slow.length > 0) problems.push(`${count(slow.length, 'slow or stalled disk')} (of ${slow.join(', ')})`)
+  if (short.length > 0) problems.push(`${count(short.length, 'nearly full disk')} (of ${short.join(', ')})`)
+  if (out.length > 0) problems.push(`${count(out.length, 'full disk')} (of ${out.join(', ')})`)
+  return problems
 }
 
 /** Ranges that stopped because a majority of their replicas are damaged, and other damage, which is repaired. */

@@ -30,6 +30,7 @@ import type { MergeGoal } from './range-merging.js'
 import type { SplitGoal } from './range-splitting.js'
 import { RangeUpkeep, UPKEEP_METHODS, type UpkeepMethod } from './range-upkeep.js'
 import { readReplicated } from './replicated-indexes.js'
+import { readStoreReport, StoreTalk } from './store-talk.js'
 import { Whereabouts } from './whereabouts.js'
 
 /**
@@ -48,6 +49,8 @@ const SAMPLE_MS = 1_000
 const REPLICATED_MS = 5_000
 /** How often this node looks after replicas that take no part. */
 const UPKEEP_MS = 1_000
+/** How often the disk's free room is measured: much less than it takes to fill the reserve. */
+const SPACE_MS = 500
 
 export class CordilleraNode {
   readonly identity: FoundedIdentity
@@ -69,6 +72,8 @@ export class CordilleraNode {
   readonly #heartbeats: Heartbeats
   /** As the placement driver said last. */
   #membership = 'member'
+  readonly #storeTalk: StoreTalk
+  #isMeasuring = false
   readonly #load = new LoadMeter()
   readonly #reports: NodeReports
   readonly #fsyncs: LatencyWindow
@@ -90,6 +95,7 @@ export class CordilleraNode {
       ...config.log,
       syncObserver: (sample) => {
         fsyncs.add(sample.durationMs)
+        late.replicas?.stores.onSync(sample.durationMs)
         ports.observer?.onLogSync?.(sample)
       },
       onLogBytesMax: ({ groups }) => late.replicas?.retention.onLogBytesMax(groups),
@@ -174,6 +180,7 @@ export class CordilleraNode {
       systemSeat: this.#systemSeat(),
       ...(ports.observer?.replicas && { observer: ports.observer.replicas }),
       onDescriptors: (descriptors) => this.router.learn(descriptors),
+      onStoreChanged: () => this.#storeTalk.say(),
       onFatal: (error) => this.#fail(error),
     })
     this.router = new Router({
@@ -197,6 +204,11 @@ export class CordilleraNode {
     })
     this.#whereabouts = new Whereabouts({ config, identity, router: this.router, links, transport, clock, logger })
     this.#leaderPlacement = new LeaderPlacement({ nodeId, replicas: this.#replicas, links, clock, logger })
+    this.#storeTalk = new StoreTalk({
+      ...{ links, nodeId },
+      nodes: () => this.#whereabouts.registered().map((node) => node.nodeId),
+      report: () => this.#replicas.stores.report,
+    })
     this.#upkeep = new RangeUpkeep({
       ...{ identity, replicas: this.#replicas, state, router: this.router, links, clock, logger },
       nodes: () => this.#nodeIds(),
@@ -324,6 +336,8 @@ export class CordilleraNode {
     this.#every(SAMPLE_MS, () => this.#onSecond())
     this.#every(REPLICATED_MS, () => this.#sayReplicated())
     this.#every(UPKEEP_MS, () => this.#upkeep.onRound())
+    this.#measureSpace()
+    this.#every(SPACE_MS, () => this.#measureSpace())
     this.#whereabouts.start()
     this.#timestamps.start()
     this.#leaderPlacement.onStart()
@@ -391,11 +405,30 @@ export class CordilleraNode {
     this.#heartbeats.onSecond()
     this.placement.driver.onRound()
     if (this.#phase === 'running') this.#leaderPlacement.onSecond()
+    this.#storeTalk.say()
+  }
+
+  /** One measurement at a time: a disk that does not answer must not collect them. */
+  #measureSpace(): void {
+    if (this.#isMeasuring) return
+    this.#isMeasuring = true
+    this.#ports.logDisk.freeBytes().then(
+      (freeBytes) => {
+        this.#isMeasuring = false
+        if (this.#phase !== 'closed') this.#replicas.stores.onFreeBytes(freeBytes)
+      },
+      (error) => {
+        this.#isMeasuring = false
+        this.#ports.logger.debug('space-unmeasured', { error: String(error) })
+      },
+    )
   }
 
   #onLinkUp(node: NodeId, incarnation: number): void {
     this.#replicas.onLinkUp(node, incarnation)
     this.#whereabouts.onLinkUp(node)
+    this.#replicas.stores.forgetPeer(node)
+    this.#storeTalk.onLinkUp(node)
     if (this.#phase === 'running') this.#leaderPlacement.onLinkUp(node)
     else this.#sayDraining(node)
   }
@@ -415,6 +448,9 @@ export class CordilleraNode {
         return this.placement.driver.onHeartbeat(from, decodeHeartbeat(body))
       case 'driver':
         return this.placement.onAsked(body)
+      case 'store':
+        this.#replicas.stores.onPeer(from, readStoreReport(body))
+        return null
       case 'draining':
         this.#leaderPlacement.onDraining(from)
         return null

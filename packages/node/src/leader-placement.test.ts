@@ -18,7 +18,10 @@ const descriptors = Array.from(
 )
 
 /** Node 1, which leads everything, and whom it hands leaderships to. */
-function leaderOfAll(silent: readonly number[] = []): {
+function leaderOfAll(
+  silent: readonly number[] = [],
+  unfit: readonly number[] = [],
+): {
   readonly placement: LeaderPlacement
   targets(): Promise<Set<number>>
 } {
@@ -35,6 +38,7 @@ function leaderOfAll(silent: readonly number[] = []): {
     nodeOf: () => 1,
   }))
   const fake = {
+    stores: { isUnfit: unfit.includes(1), isFit: (node: number) => !unfit.includes(node) },
     replicas: () => replicas,
     transferLeadership: (_rangeId: number, node: number) => {
       given.add(node)
@@ -69,4 +73,13 @@ it('hands no leadership to a replica that is silent, though its node is there', 
   const { placement, targets } = leaderOfAll([3])
   for (const node of [1, 2, 3]) placement.onLinkUp(node)
   expect(await targets()).toEqual(new Set([2]))
+})
+
+it('hands no leadership to a node whose store is unfit, and none at all from one: that is done elsewhere', async () => {
+  const slow = leaderOfAll([], [3])
+  for (const node of [1, 2, 3]) slow.placement.onLinkUp(node)
+  expect(await slow.targets()).toEqual(new Set([2]))
+  const own = leaderOfAll([], [1])
+  for (const node of [1, 2, 3]) own.placement.onLinkUp(node)
+  expect(await own.targets()).toEqual(new Set())
 })

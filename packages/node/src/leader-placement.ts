@@ -15,7 +15,7 @@ import type { Replica, ReplicaLinks, Replicas } from '@cordillera/replicas'
  *
  * A group that has no leader when enough of its nodes are up is campaigned for at once by the node that should lead
  * it, so that a starting cluster need not wait for election timeouts. Leaderships that belong elsewhere are handed
- * over a few at a time, to nodes that have been up for a while and have caught up.
+ * over a few at a time, to nodes that have been up for a while, have caught up, and whose stores are fit to lead.
  */
 export interface LeaderPlacementParts {
   readonly nodeId: NodeId
@@ -52,9 +52,11 @@ export class LeaderPlacement {
     this.#upSince.set(node, clock.now())
     this.#draining.delete(node)
     const live = this.#liveNodes()
+    const fit = new Set([...live].filter((each) => replicas.stores.isFit(each)))
     for (const replica of replicas.replicas()) {
       if (replica.core.role !== 'follower' || replica.core.leader !== 0) continue
-      if (preferredLeader(replica.descriptor, live) !== nodeId) continue
+      const preferred = preferredLeader(replica.descriptor, fit) || preferredLeader(replica.descriptor, live)
+      if (preferred !== nodeId) continue
       if (isMajority(replica.descriptor, live)) replicas.campaign(replica)
     }
   }
@@ -72,6 +74,9 @@ export class LeaderPlacement {
   /** Hands over what should be led elsewhere. */
   onSecond(): void {
     const { nodeId: self, clock, replicas, logger } = this.#parts
+    const { stores } = replicas
+    // What can leave is handed over as it is; the rest stays where it is.
+    if (stores.isUnfit) return
     const nowMs = clock.now()
     if (nowMs - this.#driverHeardAt < DRIVER_SILENT_MS) return
     const led: LedRange[] = []
@@ -85,7 +90,7 @@ export class LeaderPlacement {
       nodeId,
       isUp: this.#isUp(nodeId),
       upSinceMs: this.#upSince.get(nodeId) ?? nowMs,
-      isDraining: this.#draining.has(nodeId),
+      isDraining: this.#draining.has(nodeId) || !stores.isFit(nodeId),
       leaders: leaders.get(nodeId) ?? 0,
     }))
     const decisions = decideLeaderTransfers({ self, nowMs, nodes, led }, defaultTransferLimits)

@@ -1,5 +1,5 @@
 import type { RaftLog } from '@cordillera/raft-log'
-import type { Replicas } from '@cordillera/replicas'
+import type { Replicas, SpaceLevel, StoreCondition } from '@cordillera/replicas'
 import type { Router, RouterStats } from '@cordillera/router'
 import type { StateStore } from '@cordillera/state'
 import type { PeerLinks } from '@cordillera/wire'
@@ -8,6 +8,10 @@ import type { PeerLinks } from '@cordillera/wire'
 export interface NodeMetrics {
   readonly [name: string]: number
 }
+
+/** What `storeHealth` and `storeSpace` say: 0 is good, and more is worse. */
+const CONDITIONS: Readonly<Record<StoreCondition, number>> = { healthy: 0, slow: 1, stalled: 2, dead: 3 }
+const LEVELS: Readonly<Record<SpaceLevel, number>> = { ample: 0, short: 1, out: 2 }
 
 export function takeMetrics(parts: {
   readonly log: RaftLog
@@ -25,7 +29,7 @@ export function takeMetrics(parts: {
     if (replica.core.role === 'leader') leaders++
     if (replica.core.quiescent) quiescent++
   }
-  const { counts } = replicas
+  const { counts, stores } = replicas
   const peers = links.stats
   return {
     logFsyncTotal: log.stats.syncs,
@@ -34,6 +38,12 @@ export function takeMetrics(parts: {
     logBytesTotal: log.stats.bytes,
     logSegments: log.stats.segments,
     logCacheBytes: log.stats.cacheBytes,
+    logWritingMs: log.stats.writingForMs,
+    storeHealth: CONDITIONS[stores.report.condition],
+    storeSpace: LEVELS[stores.report.space],
+    storeFreeBytes: stores.freeBytes,
+    leadershipsShedTotal: stores.counts.leadershipsShed,
+    writesRefusedDiskFullTotal: stores.counts.writesRefused,
     stateUnflushedBytes: state.unflushedBytes,
     replicas: total,
     leaders,

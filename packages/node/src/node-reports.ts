@@ -52,6 +52,7 @@ export class NodeReports {
     return {
       nodeId: identity.nodeId,
       membership: membership(),
+      store: replicas.stores.report,
       bytes,
       readsPerSec,
       writesPerSec,

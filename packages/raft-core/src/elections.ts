@@ -186,7 +186,7 @@ export function onTimeoutNow(state: GroupState, message: TimeoutNow): void {
 /** A tick of a replica that does not lead. */
 export function tickElection(state: GroupState): void {
   state.electionElapsedTicks++
-  if (state.electionElapsedTicks >= state.electionDueTicks) startElection(state, false)
+  if (state.electionElapsedTicks >= state.electionDueTicks + state.campaignDelayTicks) startElection(state, false)
 }
 
 /** A tick of a leader: heartbeats, the check of its quorum (thesis 6.2), the end of a transfer that failed (3.10). */

@@ -33,6 +33,8 @@ export class GroupState {
   electionElapsedTicks = 0
   /** When, on that count, a replica that does not lead campaigns; random, drawn anew with every start of the count. */
   electionDueTicks = 0
+  /** Beyond that. */
+  campaignDelayTicks = 0
   readonly checksQuorum: boolean
   /** Present exactly when lease reads are on. */
   readonly leaseGrant: LeaseGrant | undefined

@@ -389,6 +389,14 @@ export class RaftGroup {
     return state.role.kind === 'leader' && mayReadByLease(state, state.role)
   }
 
+  /**
+   * How much longer than its election timeout this replica waits before it campaigns; 0. For who should not lead if others
+   * can: they come first, and where there are none this one still does. Takes effect at once; {@link campaign} is not bound.
+   */
+  set campaignDelayTicks(ticks: number) {
+    this.#state.campaignDelayTicks = ticks
+  }
+
   /** To whom a leader is handing over; 0 for nobody. */
   get transferee(): ReplicaId {
     const { role } = this.#state

@@ -66,7 +66,7 @@ export class BatchWriter {
   #number: number
   #previous: BatchSummary | undefined
   #declaredHead = 0
-  /** When the write under way began; undefined when there is none. */
+  /** When the write under way, or the wait for its segment, began; undefined when there is none. */
   writingSince: number | undefined
 
   constructor(options: BatchWriterOptions, start: WritePosition) {
@@ -185,7 +185,9 @@ export class BatchWriter {
    * durable before anything is written there: a log whose end mark leads nowhere has lost a segment.
    */
   async #moveOn(): Promise<void> {
-    const { segments, shelf } = this.#options
+    const { segments, shelf, clock } = this.#options
+    // Its header may have to be written and synced first.
+    this.writingSince = clock.now()
     const next = await shelf.take(segments.active.sequence + 1)
     await this.#write(BatchKind.end, [], emptyBatchBytes(this.#previous?.groups.length ?? 0), 0, () => {})
     segments.push(next)

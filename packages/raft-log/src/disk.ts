@@ -14,6 +14,8 @@ export interface Disk {
   rename(from: string, to: string): Promise<void>
   remove(name: string): Promise<void>
   syncDirectory(): Promise<void>
+  /** How much may still be written by this process, all files of the disk together; infinite where there is no end. */
+  freeBytes(): Promise<number>
 }
 
 export interface DiskFile {

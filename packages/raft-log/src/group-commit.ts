@@ -43,6 +43,8 @@ export class GroupCommit {
   #failure: CordilleraError | undefined
   #sealTimer: Timer | undefined
   #isSealDue = false
+  /** The seal is to be written even if the log is sealed. */
+  #isProbeDue = false
   #commits = 0
   pendingBytes = 0
 
@@ -75,6 +77,14 @@ export class GroupCommit {
     this.#running ??= this.#run()
     await this.#running
     if (this.#failure) throw this.#failure
+  }
+
+  /** Writes an empty batch when nothing else is being written, so that the disk is measured. */
+  probe(): void {
+    if (this.#running || this.#failure) return
+    this.#isSealDue = true
+    this.#isProbeDue = true
+    this.#running = this.#run()
   }
 
   /** Seals the log. Nothing is written afterwards. */
@@ -145,7 +155,9 @@ export class GroupCommit {
 
   async #seal(): Promise<void> {
     this.#isSealDue = false
-    if (!this.#options.writer.isSealed) await this.#options.writer.seal()
+    const isWanted = this.#isProbeDue || !this.#options.writer.isSealed
+    this.#isProbeDue = false
+    if (isWanted) await this.#options.writer.seal()
   }
 
   /** Records that nobody flushes, and the seal, are written once nothing was committed for a while. */

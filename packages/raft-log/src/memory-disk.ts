@@ -142,6 +142,10 @@ export class MemoryDisk implements Disk {
     })
   }
 
+  freeBytes(): Promise<number> {
+    return Promise.resolve(Math.max(0, this.capacityBytes - this.usedBytes))
+  }
+
   /**
    * Loses power, or the process alone (`keep: 'all'`: nothing is lost, and nothing has become durable). Of each file's unsynced sectors, writes under way included, chance
    * keeps none, all, those written up to a point, or any subset; of the unsynced changes of names it keeps those up to a point. Faults and stalls end.

@@ -61,7 +61,7 @@ export interface RaftLogStats {
   readonly cacheBytes: number
   /** Enqueued and not yet in a batch. */
   readonly pendingBytes: number
-  /** How long the write+fdatasync under way has been going on; 0 for none. */
+  /** How long the write+fdatasync under way, or the wait for a segment to write to, has been going on; 0 for none. */
   readonly writingForMs: number
   /** The disk has no room for the next segment. */
   readonly spaceShort: boolean
@@ -211,6 +211,11 @@ export class RaftLog {
   flush(): Promise<void> {
     if (this.#closing && !this.#commit.failure) return Promise.reject(new CordilleraError('CLOSED'))
     return this.#commit.flush()
+  }
+
+  /** Has an idle log write an empty batch, so that `syncObserver` hears how its disk is. Nothing on a busy or ended one. */
+  probe(): void {
+    if (!this.#closing) this.#commit.probe()
   }
 
   /** Flushes, seals the log and closes its files. Idempotent. Rejects with `DISK_FAILED` if anything is not durable. */

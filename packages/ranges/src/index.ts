@@ -25,6 +25,7 @@ export {
   decodeWriteBlock,
   decodeWriteBlockHeader,
   type EntryStamp,
+  holdsPut,
   joinBlocks,
   NO_SESSION,
   type Session,

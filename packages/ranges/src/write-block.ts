@@ -204,6 +204,21 @@ export function checkWriteBlock(block: Uint8Array): WriteBlockHeader {
   return header
 }
 
+/** Whether the block has a command that writes a value, rather than removing one. Throws `CORRUPT`. */
+export function holdsPut(block: Uint8Array): boolean {
+  const reader = new ByteReader(block)
+  const { count } = readWriteBlockHeader(reader)
+  for (let i = 0; i < count; i++) {
+    const flags = readFlags(reader)
+    if ((flags & KIND_MASK) === PUT) return true
+    reader.varint()
+    reader.skipBytes(PREFIXED_KEY_BYTES_MAX)
+    if ((flags & IF_VERSION) !== 0) reader.varint()
+    if ((flags & IDEMPOTENT) !== 0) reader.skip(IDEMPOTENCY_BYTES)
+  }
+  return false
+}
+
 export function readWriteBlockHeader(reader: ByteReader): WriteBlockHeader & { readonly firstSequence: number } {
   const epochVersion = reader.varint()
   const count = reader.varint()

@@ -1,4 +1,4 @@
-import type { Clock, ReplicaId } from '@cordillera/base'
+import type { Clock, NodeId, ReplicaId } from '@cordillera/base'
 import type { Replica } from './replica.js'
 import type { ReplicaLinks } from './replicas-options.js'
 
@@ -52,11 +52,20 @@ function isQuiet({ clock, lastRequestAt, replicas }: DrainParts): boolean {
 
 /** True while there is a peer that could take this leadership. */
 function tryHandOver(replica: Replica, { links, markDirty }: DrainParts): boolean {
+  const best = chooseSuccessor(replica, (nodeId) => links.isUp(nodeId))
+  if (best === 0) return false
+  replica.core.transferLeadership(best)
+  markDirty(replica)
+  return true
+}
+
+/** Of the peers on nodes that may lead, the one that answers and has most of the leader's log; 0 for none. */
+export function chooseSuccessor(replica: Replica, mayLead: (nodeId: NodeId) => boolean): ReplicaId {
   let best: ReplicaId = 0
   let bestMatch = -1
   let isBestActive = false
   for (const { replicaId, nodeId, type } of replica.descriptor.replicas) {
-    if (replicaId === replica.replicaId || type === 'learner' || !links.isUp(nodeId)) continue
+    if (replicaId === replica.replicaId || type === 'learner' || !mayLead(nodeId)) continue
     const { matchIndex, recentlyActive } = replica.core.progressOf(replicaId) ?? NOTHING_KNOWN
     // A node may be there, and its replica silent.
     if (recentlyActive === isBestActive ? matchIndex <= bestMatch : isBestActive) continue
@@ -64,10 +73,7 @@ function tryHandOver(replica: Replica, { links, markDirty }: DrainParts): boolea
     bestMatch = matchIndex
     isBestActive = recentlyActive
   }
-  if (best === 0) return false
-  replica.core.transferLeadership(best)
-  markDirty(replica)
-  return true
+  return best
 }
 
 const NOTHING_KNOWN = { matchIndex: -1, recentlyActive: false } as const

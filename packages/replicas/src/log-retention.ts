@@ -45,7 +45,7 @@ export class LogRetention {
 
   onTick(): void {
     const { state, limits, clock } = this.#parts
-    if (this.#flushing) return
+    if (this.#flushing || !this.#parts.mayFlush()) return
     const old = state.unflushedBytes > 0 && clock.now() - this.#lastFlushAt >= limits.stateFlushMs
     if (old || state.unflushedBytes >= limits.stateFlushBytes || this.#overfull.size > 0) this.#flush()
   }
@@ -164,5 +164,7 @@ interface LogRetentionParts {
   readonly limits: RetentionLimits
   /** What follows a snapshot that is on its way to a peer; undefined when none is. */
   pinnedIndex(replica: Replica): LogIndex | undefined
+  /** False while the disk has no room for it: a flush that fails stops the store. */
+  mayFlush(): boolean
   readonly onFatal: (error: unknown) => void
 }

@@ -5,6 +5,7 @@ import type { Descriptor } from '@cordillera/ranges'
 import type { StateStore } from '@cordillera/state'
 import type { RangeReply, RangeRequest, SnapshotMessage } from '@cordillera/wire'
 import type { ReplicaObserver } from './replica.js'
+import { defaultStoreLimits, type StoreLimits, type StoreReport } from './store-watch.js'
 import type { SystemSeat, TimestampSource } from './timestamp-source.js'
 
 /** The way to other nodes; what `PeerLinks` offers. */
@@ -29,11 +30,14 @@ export interface ReplicasOptions {
   readonly observer?: ReplicaObserver
   /** A range's replicas have changed, a replica has come to be here, or a range was cut: then both halves. */
   readonly onDescriptors: (descriptors: readonly Descriptor[]) => void
+  /** What others should know of this store's disk has changed. */
+  readonly onStoreChanged: (report: StoreReport) => void
   /** Called once, when the store has stopped itself. */
   readonly onFatal: (error: unknown) => void
 }
 
 export interface ReplicasLimits {
+  readonly store: StoreLimits
   readonly tickMs: number
   readonly electionTimeoutTicks: number
   readonly heartbeatIntervalTicks: number
@@ -63,6 +67,7 @@ export interface ReplicasLimits {
 }
 
 export const defaultReplicasLimits: ReplicasLimits = {
+  store: defaultStoreLimits,
   tickMs: 100,
   electionTimeoutTicks: 10,
   heartbeatIntervalTicks: 3,
@@ -93,4 +98,19 @@ export interface ReplicasCounts {
   snapshotsSent: number
   snapshotsInstalled: number
   snapshotBytesSent: number
+}
+
+export function newReplicasCounts(): ReplicasCounts {
+  return {
+    proposals: 0,
+    entriesApplied: 0,
+    raftMessagesSent: 0,
+    raftMessagesReceived: 0,
+    raftMessagesUnsent: 0,
+    leaderChanges: 0,
+    turns: 0,
+    snapshotsSent: 0,
+    snapshotsInstalled: 0,
+    snapshotBytesSent: 0,
+  }
 }

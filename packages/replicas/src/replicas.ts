@@ -20,10 +20,12 @@ import type { ReplyTo } from './proposals.js'
 import { mayRest } from './quiescence.js'
 import { ReadyLoop } from './ready-loop.js'
 import { Replica, type ReplicaHost } from './replica.js'
-import type { ReplicasCounts, ReplicasOptions } from './replicas-options.js'
+import { newReplicasCounts, type ReplicasOptions } from './replicas-options.js'
+import { LeadershipShedder } from './shed-leaderships.js'
 import { SnapshotReceiver } from './snapshot-receiver.js'
 import { SnapshotSender } from './snapshot-sender.js'
 import { mayCreate, type SnapshotsHost } from './snapshots-host.js'
+import { type StoreWatch, watchStores } from './store-watch.js'
 import type { TimestampWaiter } from './timestamp-source.js'
 
 /**
@@ -43,18 +45,7 @@ export interface SilencedReplica {
 }
 
 export class Replicas implements ReplicaHost {
-  readonly counts: ReplicasCounts = {
-    proposals: 0,
-    entriesApplied: 0,
-    raftMessagesSent: 0,
-    raftMessagesReceived: 0,
-    raftMessagesUnsent: 0,
-    leaderChanges: 0,
-    turns: 0,
-    snapshotsSent: 0,
-    snapshotsInstalled: 0,
-    snapshotBytesSent: 0,
-  }
+  readonly counts = newReplicasCounts()
   readonly #options: ReplicasOptions
   readonly #byRange = new Map<RangeId, Replica>()
   readonly #awake = new Set<Replica>()
@@ -66,6 +57,9 @@ export class Replicas implements ReplicaHost {
   readonly #early = new EarlyVotes()
   readonly #absorbed: AbsorbedRanges
   readonly #loop: ReadyLoop
+  /** How fit this store and the others are. */
+  readonly stores: StoreWatch
+  readonly #shedder: LeadershipShedder
   #tickTimer: Timer | undefined
   #phase: 'running' | 'draining' | 'closed' = 'running'
   #lastRequestAt = Number.NEGATIVE_INFINITY
@@ -84,9 +78,18 @@ export class Replicas implements ReplicaHost {
     this.#host = this.#snapshotsHost()
     this.#sender = new SnapshotSender(this.#host)
     this.#receiver = new SnapshotReceiver(this.#host)
+    this.stores = watchStores(options, {
+      onShort: (groups) => this.retention.onLogBytesMax(groups),
+      onDead: (error) => this.onFatal(error),
+    })
+    this.#shedder = new LeadershipShedder({
+      ...{ clock: options.clock, links: options.links, stores: this.stores },
+      campaignDelayTicks: 2 * options.limits.electionTimeoutTicks,
+      markDirty: (replica) => this.markDirty(replica),
+    })
     const pinnedIndex = (replica: Replica) => this.#sender.pinnedIndex(replica)
     this.retention = new LogRetention(
-      { ...options, pinnedIndex, onFatal: (error) => this.onFatal(error) },
+      { ...options, pinnedIndex, mayFlush: () => !this.stores.isOut, onFatal: (error) => this.onFatal(error) },
       this.#byRange,
     )
     forgetOrphans(options.log, options.state)
@@ -129,6 +132,7 @@ export class Replicas implements ReplicaHost {
     const replica = this.#byRange.get(request.rangeId)
     if (this.#phase === 'closed') reply({ kind: 'refused', reason: 'closing', leader: 0, descriptors: [] })
     else if (replica === undefined) reply(this.#absorbed.refusal(request.rangeId))
+    else if (!this.stores.hasRoomFor(replica, request)) reply(this.stores.fullReply)
     else replica.execute(request, reply)
   }
 
@@ -166,12 +170,16 @@ export class Replicas implements ReplicaHost {
     }
     // Who gives its leaderships away takes none: two nodes that drain would hand them back and forth.
     if (message.kind === 'timeout-now' && this.#phase === 'draining') return
+    if (!this.stores.takes(rangeId, message)) return
     replica.step(message, from)
   }
 
   onSnapshot(from: NodeId, message: SnapshotMessage): void {
     if (this.#phase === 'closed') return
-    if (message.kind === 'snapshot-credit' || message.kind === 'snapshot-ended') this.#sender.onMessage(from, message)
+    const { kind, streamId } = message
+    if (kind === 'snapshot-credit' || kind === 'snapshot-ended') this.#sender.onMessage(from, message)
+    else if (kind === 'snapshot-offer' && this.stores.isShort)
+      this.#options.links.sendSnapshot(from, { kind: 'snapshot-ended', streamId, outcome: 'failed' })
     else this.#receiver.onMessage(from, message)
   }
 
@@ -400,6 +408,8 @@ export class Replicas implements ReplicaHost {
       if (replica.idleTicks >= this.#options.limits.idleTicksBeforeRest) this.#tryRest(replica)
       if (core.hasReady()) this.markDirty(replica)
     }
+    this.stores.onTick()
+    this.#shedder.onTick(this.#byRange.values())
     this.retention.onTick()
     this.#sender.onTick()
     this.#receiver.onTick()

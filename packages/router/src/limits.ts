@@ -20,6 +20,8 @@ export interface RouterLimits {
   /** The first pause after a refusal; it doubles up to the maximum until a request succeeds. Half of it is jitter. */
   readonly backoffMinMs: number
   readonly backoffMaxMs: number
+  /** For so long after a range's disks were found to be full, values for it are refused without asking again. */
+  readonly diskFullMs: number
   /**
    * A leader that leaves a request unanswered for so long is asked nothing further before another replica was asked
    * who leads. Above the longest fsync that one wants to sit out, below the time that a client waits.
@@ -36,5 +38,6 @@ export const defaultRouterLimits: RouterLimits = {
   sweepMs: 50,
   backoffMinMs: 10,
   backoffMaxMs: 250,
+  diskFullMs: 250,
   silentLeaderMs: 1000,
 }

@@ -180,6 +180,21 @@ export class WriteBatch extends PendingBatch<Version> {
     }
   }
 
+  /** Answers the puts among its commands with `error`, or everything when there are none; returns how many that are. */
+  refusePuts(error: CordilleraError): number {
+    const { commands } = decodeWriteBlock(this.seal())
+    const isLive = (_: Command, at: number): boolean => this.dones[at] !== undefined
+    const isAll = !commands.some((command, at) => command.kind === 'put' && isLive(command, at))
+    let refused = 0
+    for (const [at, { kind }] of commands.entries()) {
+      const done = isAll || kind === 'put' ? this.settle(at) : undefined
+      if (done === undefined) continue
+      refused++
+      done(error, this.absent)
+    }
+    return refused
+  }
+
   /** Ends the block; the route's builder is free again. Idempotent. */
   seal(): Uint8Array {
     this.#block ??= this.#builder.take(this.#numbering.outstanding.lowest)

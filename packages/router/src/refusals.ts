@@ -28,6 +28,11 @@ export function routerClosed(): CordilleraError {
   return new CordilleraError('CLOSED', { detail: 'the node takes no more requests; ask another one' })
 }
 
+export function diskFull({ rangeId }: Route): CordilleraError {
+  const detail = `too many of the disks that range ${rangeId} is on are nearly full; nothing was written. Make room or delete: writes are taken again as soon as there is`
+  return new CordilleraError('DISK_FULL', { detail, details: { rangeId } })
+}
+
 /** Surely not applied. One error for all operations of a batch. */
 export function unavailable(route: Route): CordilleraError {
   const { rangeId, descriptor, lastTrouble } = route

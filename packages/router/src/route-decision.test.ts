@@ -12,7 +12,16 @@ import { refused } from './testing/recorded-calls.js'
 
 /** Node 1 was asked, with two operations; node 4 is down. */
 function attempt(parts: Partial<Attempt> = {}): Attempt {
-  return { kind: 'write', count: 2, node: 1, asked: [], isRouteStale: false, isUp: (node) => node !== 4, ...parts }
+  return {
+    kind: 'write',
+    count: 2,
+    node: 1,
+    asked: [],
+    mayBeProposed: false,
+    isRouteStale: false,
+    isUp: (node) => node !== 4,
+    ...parts,
+  }
 }
 
 const written: Outcome = { kind: 'written', outcomes: [7, 8] }
@@ -63,6 +72,8 @@ test.each<[string, Outcome, Partial<Attempt>, string]>([
   ['a closing node that gave its leadership away', refused('closing', 2), {}, 'retry follow 2'],
   ['an overloaded leader', refused('overloaded', 1), {}, 'retry stay'],
   ['an overloaded leader, with another hint', refused('overloaded', 2), {}, 'retry stay'],
+  ['full disks', refused('disk-full', 1), {}, 'disk-full settle'],
+  ['full disks, for a write that may be there', refused('disk-full', 1), { mayBeProposed: true }, 'retry stay'],
   ['a mismatch with news, from the leader', refused('epoch-mismatch', 1), { isRouteStale: true }, 'retry keep'],
   ['a mismatch with news, from another', refused('epoch-mismatch', 2), { isRouteStale: true }, 'retry follow 2'],
   ['a mismatch with news and no leader', refused('epoch-mismatch'), { isRouteStale: true }, 'retry rotate'],

@@ -21,14 +21,16 @@ export interface Attempt {
   readonly node: NodeId
   /** Nodes asked since the last pause, without success. */
   readonly asked: readonly NodeId[]
+  /** Of writes: an earlier sending may have been proposed. */
+  readonly mayBeProposed: boolean
   /** Whether newer descriptors of the request's span are known by now than it was made for. */
   readonly isRouteStale: boolean
   isUp(node: NodeId): boolean
 }
 
 export interface Decision {
-  /** `expired`: the snapshot is gone. `may-be-proposed`: retry, and never say again that it was surely not applied. */
-  readonly operations: 'answer' | 'expired' | 'may-be-proposed' | 'retry'
+  /** `expired`: the snapshot is gone. `disk-full`: values are not taken. `may-be-proposed`: retry, and never say again that it was surely not applied. */
+  readonly operations: 'answer' | 'expired' | 'disk-full' | 'may-be-proposed' | 'retry'
   readonly next: NextStep
 }
 
@@ -40,12 +42,17 @@ export type NextStep =
   | { readonly kind: 'settle' | 'keep' | 'rotate' | 'stay' }
   | { readonly kind: 'follow'; readonly node: NodeId }
 
-const ROTATE: NextStep = { kind: 'rotate' }
+export const ROTATE: NextStep = { kind: 'rotate' }
+export const KEEP: NextStep = { kind: 'keep' }
+export const STAY: NextStep = { kind: 'stay' }
+export const LOST: Outcome = { kind: 'lost' }
+export const NOT_SENT: Outcome = { kind: 'not-sent' }
 const ANSWER: Decision = { operations: 'answer', next: { kind: 'settle' } }
 const RETRY_AND_KEEP: Decision = { operations: 'retry', next: { kind: 'keep' } }
 const RETRY_AND_STAY: Decision = { operations: 'retry', next: { kind: 'stay' } }
 const RETRY_AND_ROTATE: Decision = { operations: 'retry', next: ROTATE }
 const RETRY_DOUBTED: Decision = { operations: 'may-be-proposed', next: ROTATE }
+const DISK_FULL: Decision = { operations: 'disk-full', next: { kind: 'settle' } }
 const EXPIRED: Decision = { operations: 'expired', next: { kind: 'settle' } }
 
 export function decideNext(outcome: Outcome, attempt: Attempt): Decision {
@@ -68,6 +75,8 @@ type RefusalReason = Extract<RangeReply, { kind: 'refused' }>['reason']
 function decideAfterRefusal(reason: RefusalReason, leader: NodeId, attempt: Attempt): Decision {
   if (reason === 'overloaded') return RETRY_AND_STAY
   if (reason === 'snapshot-expired') return EXPIRED
+  // What may have been proposed before is not said to be refused: it is asked for until its deadline.
+  if (reason === 'disk-full') return attempt.mayBeProposed ? RETRY_AND_STAY : DISK_FULL
   if (leader === 0) return RETRY_AND_ROTATE
   if (leader !== attempt.node) {
     // A hint is followed at once, unless its node was asked since the last pause (two nodes that point at each other

@@ -24,6 +24,8 @@ export class Route {
   isCurrent = true
   /** What was heard last instead of an answer, for a person. */
   lastTrouble = ''
+  /** Until then no value is sent to the range, whose disks are full; 0: it is not known to be. */
+  fullUntilMs = 0
   #descriptor: Descriptor | undefined
   #builder: WriteBlockBuilder
   readonly #limits: RouterLimits
@@ -50,6 +52,12 @@ export class Route {
     this.#builder = this.#newBuilder()
     this.#limits = context.limits
     this.self = context.self
+  }
+
+  isFull(nowMs: number): boolean {
+    if (nowMs < this.fullUntilMs) return true
+    this.fullUntilMs = 0
+    return false
   }
 
   get descriptor(): Descriptor | undefined {

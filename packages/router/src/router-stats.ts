@@ -19,6 +19,7 @@ export interface RouterStats {
   redirects: number
   /** Operations answered with an error, by code. */
   overloaded: number
+  diskFull: number
   unavailable: number
   outcomeUnknown: number
 }
@@ -38,7 +39,17 @@ export function newRouterStats(): RouterStats {
     retries: 0,
     redirects: 0,
     overloaded: 0,
+    diskFull: 0,
     unavailable: 0,
     outcomeUnknown: 0,
   }
+}
+
+/** A request of this kind has left; `isLocal`: for this node itself. */
+export function countSent(stats: RouterStats, kind: 'write' | 'read' | 'scan' | 'timestamps', isLocal: boolean): void {
+  if (kind === 'write') stats.writeRequests++
+  else if (kind === 'timestamps') stats.timestampRequests++
+  else if (kind === 'read') stats.readRequests++
+  else stats.scanRequests++
+  if (isLocal) stats.localRequests++
 }

@@ -1,15 +1,4 @@
-import type {
-  Clock,
-  CordilleraError,
-  Incarnation,
-  Key,
-  Logger,
-  NodeId,
-  Random,
-  RangeId,
-  Timer,
-  Version,
-} from '@cordillera/base'
+import type { Clock, CordilleraError, Key, Logger, NodeId, RangeId, Timer, Version } from '@cordillera/base'
 import { type Command, type Descriptor, SYSTEM_SPAN, type WriteGuard } from '@cordillera/ranges'
 import type { RangeReply, TimestampsReply, VersionedValue } from '@cordillera/wire'
 import { Admission } from './admission.js'
@@ -26,13 +15,25 @@ import {
   writeBytes,
 } from './pending-batch.js'
 import type { RangeCall } from './range-call.js'
-import { outcomeError, refuseValue, routerClosed, snapshotExpired, unavailable, unknownOutcome } from './refusals.js'
+import {
+  diskFull,
+  outcomeError,
+  refuseValue,
+  routerClosed,
+  snapshotExpired,
+  unavailable,
+  unknownOutcome,
+} from './refusals.js'
 import type { Route } from './route.js'
-import { decideNext, isLost, type Outcome } from './route-decision.js'
+import { decideNext, isLost, KEEP, LOST, NOT_SENT, type Outcome, ROTATE, STAY } from './route-decision.js'
 import { RouteTable } from './route-table.js'
-import { newRouterStats, type RouterStats } from './router-stats.js'
+import type { RouterOptions } from './router-options.js'
+import { countSent, newRouterStats, type RouterStats } from './router-stats.js'
 import { checkScanPlan, clip, type ScanPlan, type ScanResult, ScanWalk } from './scan-walk.js'
 import type { SnapshotSource } from './snapshot-source.js'
+
+export type { Done } from './pending-batch.js'
+export type { RouterOptions } from './router-options.js'
 
 /**
  * Takes any operation on any node to the leader of its key's range, and its answer back, within a deadline.
@@ -44,29 +45,6 @@ import type { SnapshotSource } from './snapshot-source.js'
  * once. Writes that are sent again keep their batch's order; concurrent operations have no order otherwise. Nothing
  * waits without bound: above `operationsMax` or `operationBytesMax` operations are refused with OVERLOADED at once.
  */
-export interface RouterOptions {
-  readonly rangeCall: RangeCall
-  /** Of this node: with it, the numbers of writes are never used again. */
-  readonly incarnation: Incarnation
-  readonly snapshots: SnapshotSource
-  readonly clock: Clock
-  readonly random: Random
-  readonly logger: Logger
-  readonly limits: RouterLimits
-  /**
-   * Told, once a sweep, of a key that operations wait for and no known range holds. Whoever knows better answers with
-   * {@link Router.learn}.
-   */
-  readonly onRouteMissing?: (key: Key) => void
-  /**
-   * Told, again and again while it is so, that a range is not where it was believed to be, or that nobody there can be
-   * reached. As above.
-   */
-  readonly onRouteLost?: (rangeId: RangeId) => void
-}
-
-export type { Done } from './pending-batch.js'
-
 export class Router {
   readonly #rangeCall: RangeCall
   readonly #clock: Clock
@@ -127,18 +105,20 @@ export class Router {
    * Writes `value` under `key`. Both are copied before this returns: the caller may use the value's memory again.
    *
    * `deadlineMs` is a time of the clock that was handed in. `done` runs exactly once, with the new version or an error:
-   * KEY_TOO_LARGE, VALUE_TOO_LARGE, OVERLOADED and CLOSED before `put` returns, UNAVAILABLE and OUTCOME_UNKNOWN later;
+   * KEY_TOO_LARGE, VALUE_TOO_LARGE, OVERLOADED and CLOSED before `put` returns, UNAVAILABLE and OUTCOME_UNKNOWN later,
+   * DISK_FULL (nothing was written, and will not be) either way;
    * with a guard, VERSION_MISMATCH (`details.version` is the newest one, 0 for none), IDEMPOTENCY_KEY_REUSED and
    * OVERLOADED as well. It must not throw; it may call the router.
    */
   put(key: Key, value: Uint8Array, deadlineMs: number, done: Done<Version>, guard?: WriteGuard): void {
-    const refusal = refuseValue(value.length) ?? this.#tryAdmit(key, value.length)
+    const route = this.#table.find(key)
+    const refusal = refuseValue(value.length) ?? this.#tryAdmit(key, value.length) ?? this.#refuseIfFull(route)
     if (refusal !== undefined) {
       done(refusal, 0)
       return
     }
     this.#stats.writes++
-    const route = this.#routeOf(key)
+    if (route.descriptor === undefined) this.#onMissing(key)
     const bytes = key.length + value.length
     this.#openWrites(route, bytes).put(this.#outstanding.take(), key, value, guard, deadlineMs, done)
     this.#stats.operationBytesWaiting += bytes
@@ -348,15 +328,7 @@ export class Router {
     route.onSending(batch)
     const isSent = this.#rangeCall.send(node, request, (reply) => this.#onReply(batch, attempt, reply))
     if (!isSent) this.#onOutcome(batch, NOT_SENT)
-    else this.#countSent(batch)
-  }
-
-  #countSent(batch: AnyBatch): void {
-    if (batch.kind === 'write') this.#stats.writeRequests++
-    else if (batch.kind === 'timestamps') this.#stats.timestampRequests++
-    else if (batch.kind === 'read') this.#stats.readRequests++
-    else this.#stats.scanRequests++
-    if (batch.node === this.#rangeCall.self) this.#stats.localRequests++
+    else countSent(this.#stats, batch.kind, node === this.#rangeCall.self)
   }
 
   #onReply(batch: AnyBatch, attempt: number, reply: RangeReply | undefined): void {
@@ -374,6 +346,7 @@ export class Router {
       count: batch.count,
       node: batch.node,
       asked: route.leader.asked,
+      mayBeProposed: batch.mayBeProposed,
       isRouteStale: route.isStale(batch),
       isUp: this.#isUp,
     })
@@ -381,6 +354,7 @@ export class Router {
     route.leader.onEnded(next, batch.node, batch.tenure)
     if (operations === 'answer') this.#answer(batch, outcome as RangeReply)
     else if (operations === 'expired') this.#failExpired(batch)
+    else if (operations === 'disk-full') this.#onDiskFull(batch)
     else {
       if (operations === 'may-be-proposed') batch.mayBeProposed = true
       route.lastTrouble = `node ${batch.node}: ${outcome.kind === 'refused' ? outcome.reason : outcome.kind}`
@@ -410,6 +384,26 @@ export class Router {
       this.#finish(batch)
       batch.answer([{ kind: 'page', span: batch.span, page: reply }])
     }
+  }
+
+  /** Values are refused, at once and for a while; what else was in the batch goes by itself. */
+  #onDiskFull(batch: AnyBatch): void {
+    const { route } = batch
+    route.fullUntilMs = this.#clock.now() + this.#limits.diskFullMs
+    if (batch.kind === 'write') this.#countFull(batch.refusePuts(diskFull(route)))
+    this.#retry(batch)
+  }
+
+  /** Of an operation that was admitted. */
+  #refuseIfFull(route: Route): CordilleraError | undefined {
+    if (route.fullUntilMs === 0 || !route.isFull(this.#clock.now())) return undefined
+    this.#countFull(1)
+    return diskFull(route)
+  }
+
+  #countFull(operations: number): void {
+    this.#stats.diskFull += operations
+    this.#admission.onAnswered(operations)
   }
 
   #retry(batch: AnyBatch): void {
@@ -524,9 +518,3 @@ export class Router {
     }
   }
 }
-
-const LOST = { kind: 'lost' } as const
-const NOT_SENT = { kind: 'not-sent' } as const
-const KEEP = { kind: 'keep' } as const
-const STAY = { kind: 'stay' } as const
-const ROTATE = { kind: 'rotate' } as const

@@ -1,6 +1,6 @@
 import { type LogFields, SeededRandom } from '@cordillera/base'
 import type { CordilleraNode, FoundingConfig } from '@cordillera/node'
-import { defaultReplicasLimits, type ReplicasLimits } from '@cordillera/replicas'
+import { defaultReplicasLimits, defaultStoreLimits, type ReplicasLimits } from '@cordillera/replicas'
 import { RaftChecker } from './raft-checker.js'
 import { SimulatedNode } from './simulated-node.js'
 import { Trace } from './trace.js'
@@ -29,8 +29,12 @@ export interface SimulatedClusterOptions {
   readonly onEvent?: (text: string) => void
 }
 
-/** Small enough that flushes and compactions happen in a short run. */
-const smallLimits = { stateFlushBytes: 8 << 10, stateFlushMs: 3_000 } as const
+/** Small enough that flushes and compactions happen in a short run, and that disks are found slow, or full, and well again. */
+const smallLimits = {
+  stateFlushBytes: 8 << 10,
+  stateFlushMs: 3_000,
+  store: { ...defaultStoreLimits, slowSyncMs: 100, holdMsMin: 1_000, diskReserveBytes: 64 << 10 },
+} as const
 
 /** What a node may log as an error when its disk is bad. */
 const OF_A_BAD_DISK =

@@ -88,6 +88,7 @@ const replies: RangeReply[] = [
       'closing',
       'snapshot-expired',
       'not-ready',
+      'disk-full',
     ] as const
   ).map((reason): RangeReply => ({ kind: 'refused', reason, leader: 3, descriptors: [descriptor] })),
   { kind: 'timestamps', first: 2 ** 42, safePoint: 2 ** 41 },

@@ -137,7 +137,8 @@ export interface ScannedEntry extends VersionedValue {
  * `epoch-mismatch`: the span changed; `descriptors` are the ranges now there. `overloaded`: too much is waiting.
  * `lost`: the proposal was replaced by another leader's entry. `closing`: the node shuts down. `snapshot-expired`: the
  * versions at the timestamp may be collected already. `not-ready`: the leader cannot issue timestamps yet.
- * `merging`: the range is about to become part of its neighbour, or to go on as it was.
+ * `merging`: the range is about to become part of its neighbour, or to go on as it was. `disk-full`: a quorum of
+ * the range's stores has too little room for it; without its puts it may be taken.
  */
 export interface RefusedReply {
   readonly kind: 'refused'
@@ -156,6 +157,7 @@ export type RefusalReason =
   | 'snapshot-expired'
   | 'not-ready'
   | 'merging'
+  | 'disk-full'
 
 /** The request was proposed and its outcome cannot be told any more. */
 export interface UnknownReply {

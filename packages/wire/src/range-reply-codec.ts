@@ -50,6 +50,7 @@ const reasons: readonly RefusedReply['reason'][] = [
   'snapshot-expired',
   'not-ready',
   'merging',
+  'disk-full',
 ]
 /** Descriptors are at least this long. */
 const DESCRIPTOR_BYTES_MIN = 7
