@@ -17,6 +17,13 @@ export const startSettings = {
   initialRanges: count('N', 'with --init: how many ranges the key space begins with (16)', 1, 10_000),
   join: addresses('H:P,…', 'peer addresses of a cluster to join; later, more places to find it'),
   locality: locality('k=v,…', 'where this node stands, outermost first: region=a,zone=b'),
+  diskReserveMib: count(
+    'MIB',
+    'room to keep on the disk: with less of it, values are refused (256)',
+    0,
+    1_048_576,
+    256,
+  ),
   logLevel: oneOf('L', `how much is logged: ${LOG_LEVELS.join(', ')} (info)`, LOG_LEVELS, 'info' as LogLevel),
 } as const
 

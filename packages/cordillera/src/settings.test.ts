@@ -49,6 +49,7 @@ describe('precedence', () => {
         ],
       ],
       locality: ['region=a,zone=b', 'region=a,zone=b'],
+      diskReserveMib: ['7', 7],
       logLevel: ['trace', 'trace'],
     }
     expect(Object.keys(values)).toEqual(Object.keys(startSettings))

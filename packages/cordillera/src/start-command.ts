@@ -10,6 +10,9 @@ import type { StartConfig } from './start-config.js'
  * SIGINT, SIGTERM and the end of a parent that started it with a channel make it drain and exit with 0. A second signal,
  * or a drain that takes longer than 15 s, ends it with 1. A store that stopped itself, and any error that nobody
  * expected, end it with 1 at once: a node restarts and recovers, it does not limp on.
+ *
+ * A store that stopped because its disk does not answer ends it by SIGKILL instead: an exit waits for every call that is
+ * under way in the thread pool, which is just what does not return then.
  */
 export async function runStart(config: StartConfig): Promise<never> {
   const logger = createPinoLogger(config.logLevel)
@@ -21,11 +24,12 @@ export async function runStart(config: StartConfig): Promise<never> {
     return exit.refuse(error)
   }
   exit.onStarted(started)
-  void started.failed.then((error) => exit.fail('store-failed', error))
+  void started.failed.then((error) => exit.onStoreFailed(error))
   return new Promise<never>(() => {})
 }
 
 const STOP_TIMEOUT_MS = 15_000
+const SOCKETS_CLOSE_MS = 200
 
 class ProcessExit {
   readonly #logger: Logger
@@ -50,6 +54,15 @@ class ProcessExit {
     this.#logger.error('start-failed', isExpected ? { code: error.code, detail: error.message } : { error })
     printError(error)
     process.exit(1)
+  }
+
+  onStoreFailed(error: Error): void {
+    const isStalled = error instanceof CordilleraError && error.details?.isStalled === true
+    if (!isStalled) this.fail('store-failed', error)
+    this.#logger.error('store-failed', { error })
+    printError(error)
+    // The others are to see that the connections are gone.
+    setTimeout(endByForce, SOCKETS_CLOSE_MS)
   }
 
   fail(event: string, error: unknown): never {
@@ -80,4 +93,8 @@ class ProcessExit {
       (error) => this.fail('stop-failed', error),
     )
   }
+}
+
+function endByForce(): void {
+  process.kill(process.pid, 'SIGKILL')
 }

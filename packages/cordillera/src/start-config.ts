@@ -18,6 +18,8 @@ export interface StartConfig {
   readonly clusterSecretPath: string | undefined
   readonly founding: FoundingConfig
   readonly locality: string
+  /** Room that the node keeps on its disk. */
+  readonly diskReserveBytes: number
   readonly logLevel: LogLevel
 }
 
@@ -26,7 +28,7 @@ const INITIAL_RANGES = 16
 
 /** Throws CONFIG_INVALID, with what to do, for settings that do not go together. */
 export function startConfigOf(settings: SettingValues<typeof startSettings>): StartConfig {
-  const { data, http, peer, clusterSecretFile, locality, logLevel } = settings
+  const { data, http, peer, clusterSecretFile, locality, diskReserveMib, logLevel } = settings
   if (data === undefined) throw invalid('--data is missing: name the directory in which the node keeps everything')
   const advertise = settings.advertise ?? peer
   if (isUnspecified(advertise.host)) {
@@ -42,7 +44,9 @@ export function startConfigOf(settings: SettingValues<typeof startSettings>): St
   }
   const clusterSecretPath = clusterSecretFile === undefined ? undefined : resolve(clusterSecretFile)
   const founding = foundingOf(settings)
-  return { dataPath: resolve(data), http, peer, advertise, clusterSecretPath, founding, locality, logLevel }
+  const diskReserveBytes = diskReserveMib * 2 ** 20
+  const addresses = { http, peer, advertise }
+  return { dataPath: resolve(data), ...addresses, clusterSecretPath, founding, locality, diskReserveBytes, logLevel }
 }
 
 function isUnspecified(host: string): boolean {

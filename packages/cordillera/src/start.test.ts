@@ -29,6 +29,7 @@ async function config(changes: Partial<StartConfig> = {}): Promise<StartConfig> 
     clusterSecretPath: undefined,
     founding: { kind: 'init', nodes: 1, ranges: 4 },
     locality: '',
+    diskReserveBytes: 0,
     logLevel: 'silent',
     ...changes,
   }

@@ -50,7 +50,11 @@ export async function startNode(config: StartConfig, logger: Logger): Promise<St
     logger.info('http-listening', { address: formatAddress(httpAddress) })
     const node = await startCore(config, { directory, server, transport, clock, random, logger })
     server.serve(node)
-    void node.failed.then((error) => server.fail(error.message))
+    void node.failed.then((error) => {
+      server.fail(error.message)
+      // A process whose disk does not answer may take long to end: its connections do not wait for that.
+      void server.close(0)
+    })
     return { httpAddress, failed: node.failed, stop: () => stopNode({ server, node, directory }) }
   } catch (error) {
     await Promise.allSettled([server.close(0), transport.close(), directory.engine.close(), directory.release()])
@@ -75,7 +79,10 @@ function startCore(config: StartConfig, ports: CorePorts): Promise<CordilleraNod
       httpAddress: formatAddress(config.http),
       founding: config.founding,
       locality: config.locality,
-      replicas: defaultReplicasLimits,
+      replicas: {
+        ...defaultReplicasLimits,
+        store: { ...defaultReplicasLimits.store, diskReserveBytes: config.diskReserveBytes },
+      },
       log: { segmentBytes: SEGMENT_BYTES, cacheBytesMax: LOG_CACHE_BYTES_MAX },
       version,
     },

@@ -97,6 +97,21 @@ describe('the picture of a cluster', () => {
     )
   })
 
+  it('says whose disks are slow, nearly full or full', () => {
+    const as = (nodeId: number, store: NodeReport['store']): NodeReport => {
+      return { ...reportOf(nodeId, nodeId === 1 ? [1, 2, 3, 4, 5] : []), store }
+    }
+    const picture = pictureOf(
+      as(1, { condition: 'slow', space: 'short' }),
+      as(2, { condition: 'stalled', space: 'ample' }),
+      as(3, { condition: 'healthy', space: 'out' }),
+    )
+    expect(describeCluster(picture)).toMatchObject({
+      healthy: false,
+      health: '2 slow or stalled disks (of 1, 2); 1 nearly full disk (of 1); 1 full disk (of 3)',
+    })
+  })
+
   it('finds the ranges of a key, a node and a keyspace', () => {
     const starts = (filter: object): number[] => selectDescriptors(descriptors, filter).map(({ rangeId }) => rangeId)
     expect(starts({})).toEqual([1, 2, 3, 4, 5])

@@ -70,6 +70,20 @@ describe('RaftGroup', () => {
     for (const count of timeouts.values()) expect(count).toBeGreaterThan(400)
   })
 
+  it('campaigns so much later than its timeout as it is told to, from one tick to the next', () => {
+    const group = follower()
+    group.takeReady()
+    const campaigns = (): boolean => {
+      group.tick()
+      return group.takeReady().messages.some(({ kind }) => kind === 'vote-request')
+    }
+    const { electionTimeoutTicks } = defaultRaftLimits
+    group.campaignDelayTicks = 2 * electionTimeoutTicks
+    for (let i = 0; i < 3 * electionTimeoutTicks - 1; i++) expect(campaigns()).toBe(false)
+    group.campaignDelayTicks = 0
+    expect(campaigns()).toBe(true)
+  })
+
   it('refuses proposals from the first answer of the one it hands over to, until that one cannot be reached', () => {
     const cluster = leaderOf([1, 2, 3])
     const { group } = cluster.replica(1)

@@ -31,6 +31,7 @@ function realDisk(directory: string): Disk {
     list: () => readdir(directory),
     rename: (from, to) => rename(at(from), at(to)),
     remove: (name) => rm(at(name)),
+    freeBytes: () => Promise.resolve(Number.POSITIVE_INFINITY),
     syncDirectory: async () => {
       const handle = await open(directory, 'r')
       await handle.sync()

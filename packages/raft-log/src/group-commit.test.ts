@@ -109,6 +109,24 @@ describe('group commit', () => {
     expect(disk.counts.write).toBe(before)
   })
 
+  it('writes an empty batch when it is asked to show how the disk is, and recovers with any number of them', async () => {
+    const fixture = await openFixture()
+    const { log, clock } = fixture
+    log.createGroup(1).append([entry(1, 1)], undefined)
+    await clock.run(log.flush())
+    await clock.drain(40)
+    const { syncs } = log.stats
+    for (let i = 0; i < 3; i++) {
+      log.probe()
+      await clock.drain(10)
+    }
+    expect(log.stats.syncs).toBe(syncs + 3)
+    log.groups.get(1)!.append([entry(2, 1)], undefined)
+    await clock.run(log.flush())
+    const reopened = await openCopy(fixture)
+    expect(reopened.log.groups.get(1)).toMatchObject({ damaged: false, lastIndex: 2 })
+  })
+
   it('tells how long a write has been going on', async () => {
     const { log, clock, disk } = await openFixture()
     await clock.drain(40)

@@ -11,6 +11,7 @@ import {
   type Command,
   checkWriteBlock,
   decodeWriteBlock,
+  holdsPut,
   joinBlocks,
   NO_SESSION,
   type Session,
@@ -124,6 +125,14 @@ describe('codecs', () => {
       fc.property(block, (b) => {
         const expected = { ...b, count: b.commands.length }
         expect(decodeWriteBlock(encodeBlock(b))).toEqual(expected)
+      }),
+    )
+  })
+
+  it('tell blocks with values from those without', () => {
+    fc.assert(
+      fc.property(block, (b) => {
+        expect(holdsPut(encodeBlock(b))).toBe(b.commands.some(({ kind }) => kind === 'put'))
       }),
     )
   })

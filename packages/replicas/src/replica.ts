@@ -387,6 +387,11 @@ export class Replica implements SystemLeadership {
     this.#host.markDirty(this)
   }
 
+  /** Answers "unknown" to what was proposed: its outcome is known elsewhere sooner than here. */
+  abandonProposals(): void {
+    this.#proposals.abandon()
+  }
+
   /** Refuses what waits and answers "unknown" to what was proposed. Nothing is processed afterwards. */
   close(): void {
     this.#closed = true

@@ -176,10 +176,7 @@ export class Replicas implements ReplicaHost {
 
   onSnapshot(from: NodeId, message: SnapshotMessage): void {
     if (this.#phase === 'closed') return
-    const { kind, streamId } = message
-    if (kind === 'snapshot-credit' || kind === 'snapshot-ended') this.#sender.onMessage(from, message)
-    else if (kind === 'snapshot-offer' && this.stores.isShort)
-      this.#options.links.sendSnapshot(from, { kind: 'snapshot-ended', streamId, outcome: 'failed' })
+    if (message.kind === 'snapshot-credit' || message.kind === 'snapshot-ended') this.#sender.onMessage(from, message)
     else this.#receiver.onMessage(from, message)
   }
 
@@ -232,6 +229,8 @@ export class Replicas implements ReplicaHost {
 
   onRoleChange(replica: Replica): void {
     const { core, descriptor } = replica
+    // Nothing is applied here before it is on the disk, which does not answer.
+    if (core.role !== 'leader' && this.stores.report.condition === 'stalled') replica.abandonProposals()
     if (core.role === 'leader') this.counts.leaderChanges++
     else if (descriptor.rangeId === SYSTEM_RANGE_ID) this.#options.systemSeat.onLeadingEnded()
     this.#options.logger.debug('role-changed', {
@@ -508,6 +507,7 @@ export class Replicas implements ReplicaHost {
       silencedState: (rangeId) => this.#silenced.get(rangeId)?.state,
       destroy: (former) => this.destroy(former),
       absorb: (by, going) => this.#absorb(by, going),
+      hasRoom: () => !this.stores.isShort,
       onCreated: (created) => {
         if (this.#phase === 'closed') return
         this.#openReplica(created)

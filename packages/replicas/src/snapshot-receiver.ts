@@ -121,6 +121,10 @@ export class SnapshotReceiver {
       return
     }
     if (earlier !== undefined) this.#refuse(earlier, 'unwanted')
+    if (!this.#host.hasRoom()) {
+      this.#answer(node, id, 'failed')
+      return
+    }
     const heardAt = this.#host.clock.now()
     const work = Promise.resolve()
     this.#streams.add({

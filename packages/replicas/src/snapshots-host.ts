@@ -23,6 +23,8 @@ export interface SnapshotsHost {
   absorb(by: RangeId, going: readonly ReplicaState[]): void
   /** A replica has come to be, durably. */
   onCreated(state: ReplicaState): void
+  /** Whether the disk has room for a snapshot. */
+  hasRoom(): boolean
   onFatal(error: unknown): void
 }
 

@@ -319,6 +319,55 @@ describe('finding the leader', () => {
     expect(nodesOf(s.calls.sent)).toEqual([1, 1])
   })
 
+  test('full disks are said at once, deletes go by themselves, and values are asked for again after a while', () => {
+    const s = setUp()
+    settle(s, 'a')
+    const refusedPuts = [s.put('a'), s.put('b')]
+    const deleted = s.delete('c')
+    s.clock.turn()
+    s.calls.last.reply(refused('disk-full', 1))
+    expect(refusedPuts.map(codeOf)).toEqual(['DISK_FULL', 'DISK_FULL'])
+    expect(deleted).toEqual([])
+    s.clock.turn()
+    expect(commandsOf(s.calls.last.request)).toMatchObject([{ kind: 'delete', key: 'c' }])
+    s.calls.last.reply(written(s.calls.last.request))
+    expect(deleted).toHaveLength(1)
+    expect(s.calls.sent).toHaveLength(2)
+    // Without asking: the leader has just said so.
+    expect(codeOf(s.put('a'))).toBe('DISK_FULL')
+    s.clock.advance(300)
+    expect(s.calls.sent).toHaveLength(2)
+    const again = s.put('a')
+    s.clock.turn()
+    s.calls.last.reply(written(s.calls.last.request))
+    expect(again).toHaveLength(1)
+    expect(s.router.stats).toMatchObject({ operationsWaiting: 0, operationBytesWaiting: 0, diskFull: 3 })
+  })
+
+  test('deletes that are refused too are answered, not tried until their deadline', () => {
+    const s = setUp()
+    settle(s, 'a')
+    const answers = s.delete('a')
+    s.clock.turn()
+    s.calls.last.reply(refused('disk-full', 1))
+    expect(codeOf(answers)).toBe('DISK_FULL')
+    expect(s.router.stats).toMatchObject({ operationsWaiting: 0, operationBytesWaiting: 0 })
+  })
+
+  test('a write that may have been proposed is not said to be refused for want of room', () => {
+    const s = setUp()
+    settle(s, 'a')
+    const answers = s.put('a')
+    s.clock.turn()
+    s.calls.last.reply({ kind: 'unknown' })
+    s.clock.advance(20)
+    s.calls.last.reply(refused('disk-full', 1))
+    s.clock.advance(500)
+    expect(answers).toEqual([])
+    s.clock.advance(10_000)
+    expect(codeOf(answers)).toBe('OUTCOME_UNKNOWN')
+  })
+
   test('a leader learned from elsewhere ends a pause', () => {
     const s = setUp()
     s.calls.script = (node) => (node === 1 ? refused('not-leader') : undefined)

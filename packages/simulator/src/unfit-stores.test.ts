@@ -101,8 +101,10 @@ test.each([1, 2, 3])(
     const victim = world.machines[seed % 3]!
     const before = world.leaderChanges()
     victim.stallSyncs()
-    // The others are a quorum: what the stalled leader proposes commits without its own disk.
-    expect((await world.attemptAll('put')).slowestMs).toBeLessThan(200)
+    // What meets the stall waits until it is found to be one, a second, and no longer.
+    const first = await world.attemptAll('put')
+    expect(first.outcomes).toEqual(OK)
+    expect(first.slowestMs).toBeLessThan(1_500)
     await world.until(() => leadersOf(victim) === 0, 3_000)
     // Leaderships that moved are the only ones that did.
     expect(world.leaderChanges() - before).toBeLessThanOrEqual(RANGES + 1)

@@ -158,6 +158,7 @@ export class Stores {
         timestamps: this.oracle.source(),
         systemSeat: seat,
         onDescriptors: () => {},
+        onStoreChanged: () => {},
         onFatal: (error) => fatal.push(error),
       })
       this.stores.set(nodeId, { nodeId, disk, engine, log, state, replicas, fatal, seat })
