@@ -192,6 +192,24 @@ describe('a disk that fails', () => {
     expect(disk.usedBytes).toBeGreaterThan(64 * 1024)
   })
 
+  it('waits for room for the name of the next segment as well', async () => {
+    const fixture = await openFixture()
+    const { log, clock, disk } = fixture
+    await clock.drain(40)
+    const group = log.createGroup(1)
+    for (const operation of ['open', 'syncDirectory'] as const) {
+      disk.fail({ operation, code: 'ENOSPC', times: 2 })
+      while (!log.stats.spaceShort) {
+        group.append([entry(group.lastIndex + 1, 1, 6_000)], undefined)
+        await clock.run(log.flush())
+      }
+      await clock.drain(60)
+      expect(log.stats.spaceShort).toBe(false)
+    }
+    const reopened = await openCopy(fixture)
+    expect(reopened.log.groups.get(1)).toMatchObject({ damaged: false, lastIndex: group.lastIndex })
+  })
+
   it('refuses to open with DISK_FAILED', async () => {
     const fixture = await openFixture()
     await expect(openCopy(fixture, (disk) => disk.fail({ operation: 'read', code: 'EIO' }))).rejects.toMatchObject({

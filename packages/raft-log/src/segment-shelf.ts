@@ -125,7 +125,9 @@ export class SegmentShelf {
   async #prepare(preparation: Preparation): Promise<Segment | undefined> {
     const spare = this.#spares.pop()
     if (spare) this.recycled++
-    const { slot, file, allocatedBytes: from } = spare ?? (await this.#create())
+    const taken = spare ?? (await this.#tryCreate(preparation))
+    if (taken === undefined) return undefined
+    const { slot, file, allocatedBytes: from } = taken
     const allocatedBytes = await this.#zero(file, from, preparation)
     if (this.#closed) {
       await file.close()
@@ -138,18 +140,39 @@ export class SegmentShelf {
     return segment
   }
 
+  /** Waits while there is no room for a name; undefined once the shelf is closed. */
+  async #tryCreate(preparation: Preparation): Promise<Spare | undefined> {
+    while (!this.#closed) {
+      try {
+        return await this.#create()
+      } catch (error) {
+        if (preparation.hurry) throw error
+        await this.#waitForRoom(error, preparation, 0)
+      }
+    }
+    return undefined
+  }
+
   async #create(): Promise<Spare> {
     let slot = 1
     while (this.#slots.has(slot)) slot++
     this.#slots.add(slot)
-    const file = await this.#options.disk.open(segmentName(slot), { create: true })
-    await this.#options.disk.syncDirectory()
-    return { slot, file, allocatedBytes: 0 }
+    const { disk } = this.#options
+    let file: DiskFile | undefined
+    try {
+      file = await disk.open(segmentName(slot), { create: true })
+      await disk.syncDirectory()
+      return { slot, file, allocatedBytes: 0 }
+    } catch (error) {
+      this.#slots.delete(slot)
+      await file?.close()
+      throw error
+    }
   }
 
   /** Returns how far the file is allocated. */
   async #zero(file: DiskFile, from: number, preparation: Preparation): Promise<number> {
-    const { segmentBytes, zeroChunkBytes, clock, logger } = this.#options
+    const { segmentBytes, zeroChunkBytes, clock } = this.#options
     const zeros = Buffer.alloc(Math.min(zeroChunkBytes, segmentBytes))
     let at = from
     while (at < segmentBytes && !preparation.hurry && !this.#closed) {
@@ -161,13 +184,19 @@ export class SegmentShelf {
         this.spaceShort = false
         await new Promise<void>((resolve) => clock.defer(resolve))
       } catch (error) {
-        if ((error as { code?: unknown }).code !== 'ENOSPC') throw error
-        if (!this.spaceShort) logger.warn('log-space-short', { segmentBytes, zeroedBytes: at })
-        this.spaceShort = true
-        await this.#pause(preparation, SPACE_RETRY_MS)
+        await this.#waitForRoom(error, preparation, at)
       }
     }
     return at
+  }
+
+  /** Throws what is not for want of room. */
+  async #waitForRoom(error: unknown, preparation: Preparation, zeroedBytes: number): Promise<void> {
+    if ((error as { code?: unknown }).code !== 'ENOSPC') throw error
+    const { logger, segmentBytes } = this.#options
+    if (!this.spaceShort) logger.warn('log-space-short', { segmentBytes, zeroedBytes })
+    this.spaceShort = true
+    await this.#pause(preparation, SPACE_RETRY_MS)
   }
 
   #pause(preparation: Preparation, delayMs: number): Promise<void> {
