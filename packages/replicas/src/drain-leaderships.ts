@@ -9,6 +9,8 @@ export interface DrainParts {
   isClosed(): boolean
   /** When something was last asked of a replica here. */
   lastRequestAt(): number
+  /** Whether the node's store is fit to lead. */
+  isFit(node: NodeId): boolean
   /** Something is left to do for the replica. */
   markDirty(replica: Replica): void
 }
@@ -51,8 +53,10 @@ function isQuiet({ clock, lastRequestAt, replicas }: DrainParts): boolean {
 }
 
 /** True while there is a peer that could take this leadership. */
-function tryHandOver(replica: Replica, { links, markDirty }: DrainParts): boolean {
-  const best = chooseSuccessor(replica, (nodeId) => links.isUp(nodeId))
+function tryHandOver(replica: Replica, { links, isFit, markDirty }: DrainParts): boolean {
+  const best =
+    chooseSuccessor(replica, (nodeId) => links.isUp(nodeId) && isFit(nodeId)) ||
+    chooseSuccessor(replica, (nodeId) => links.isUp(nodeId))
   if (best === 0) return false
   replica.core.transferLeadership(best)
   markDirty(replica)

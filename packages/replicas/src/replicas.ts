@@ -170,7 +170,7 @@ export class Replicas implements ReplicaHost {
     }
     // Who gives its leaderships away takes none: two nodes that drain would hand them back and forth.
     if (message.kind === 'timeout-now' && this.#phase === 'draining') return
-    if (!this.stores.takes(rangeId, message)) return
+    if (!this.stores.takes(replica, message)) return
     replica.step(message, from)
   }
 
@@ -354,11 +354,11 @@ export class Replicas implements ReplicaHost {
     if (this.#phase === 'running') this.#phase = 'draining'
     const { clock, links } = this.#options
     return drainLeaderships(timeoutMs, {
-      clock,
-      links,
+      ...{ clock, links },
       replicas: () => this.#byRange.values(),
       isClosed: () => this.#phase === 'closed',
       lastRequestAt: () => this.#lastRequestAt,
+      isFit: (node) => this.stores.isFit(node),
       markDirty: (replica) => this.markDirty(replica),
     })
   }

@@ -15,6 +15,8 @@ const descriptorOf = (rangeId: number, nodes: readonly number[]): Descriptor => 
   replicas: nodes.map((nodeId) => ({ nodeId, replicaId: 10 * rangeId + nodeId, type: 'voter' })),
 })
 
+const on = (rangeId: number): Replica => ({ descriptor: descriptorOf(rangeId, [1, 2, 3]) }) as unknown as Replica
+
 const writeOf = (builder: WriteBlockBuilder): RangeRequest => {
   return { kind: 'write', rangeId: 2, count: builder.count, block: builder.take() }
 }
@@ -99,11 +101,11 @@ describe('room', () => {
     expect(w.takes(DELETE)).toBe(false)
     const append = { kind: 'append-request', ...{ from: 1, to: 2, term: 1, prevIndex: 0, prevTerm: 0, commitIndex: 0 } }
     const full = { ...append, entries: [{}] } as never
-    expect(w.watch.takes(2, full)).toBe(false)
-    expect(w.watch.takes(1, full)).toBe(true)
-    expect(w.watch.takes(2, { ...append, entries: [] } as never)).toBe(true)
+    expect(w.watch.takes(on(2), full)).toBe(false)
+    expect(w.watch.takes(on(1), full)).toBe(true)
+    expect(w.watch.takes(on(2), { ...append, entries: [] } as never)).toBe(true)
     w.watch.onFreeBytes(RESERVE / 2)
-    expect(w.watch.takes(2, full)).toBe(true)
+    expect(w.watch.takes(on(2), full)).toBe(true)
     expect(w.takes(DELETE)).toBe(true)
   })
 
@@ -125,10 +127,12 @@ describe('who is fit', () => {
     await w.ticks(12, true)
     expect(w.reports).toEqual([{ condition: 'stalled', space: 'ample' }])
     expect(w.watch.isUnfit).toBe(true)
-    expect(w.watch.takes(2, { kind: 'timeout-now', from: 1, to: 2, term: 1 })).toBe(false)
+    const handOver = { kind: 'timeout-now', from: 1, to: 2, term: 1 } as const
+    expect(w.watch.takes(on(2), handOver)).toBe(false)
     expect(w.watch.canLeave(range)).toBe(true)
     w.down.add(2)
     expect(w.watch.canLeave(range)).toBe(false)
+    expect(w.watch.takes(on(2), handOver)).toBe(true)
     w.down.clear()
     w.peer(3, 'ample', 'slow')
     expect(w.watch.canLeave(range)).toBe(false)

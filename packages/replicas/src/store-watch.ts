@@ -1,4 +1,4 @@
-import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
+import { type Clock, CordilleraError, type Logger, type NodeId, type ReplicaId } from '@cordillera/base'
 import { isQuorum, type Message } from '@cordillera/raft-core'
 import type { RaftLog } from '@cordillera/raft-log'
 import { type Descriptor, holdsPut, SYSTEM_RANGE_ID } from '@cordillera/ranges'
@@ -159,14 +159,14 @@ export class StoreWatch {
   }
 
   /**
-   * False for what is to be as if it had been lost: leaderships while this store is unfit, because two that give theirs away
-   * would hand them back and forth, and entries of clients while it is out of room; they come again until there is some.
+   * False for what is to be as if it had been lost: a leadership that this store would only give away again, and entries of
+   * clients while it is out of room; they come again until there is some.
    */
-  takes(rangeId: RangeId, message: Message): boolean {
+  takes({ descriptor }: Replica, message: Message): boolean {
     if (!this.isUnfit) return true
-    if (message.kind === 'timeout-now') return false
+    if (message.kind === 'timeout-now') return !this.canLeave(descriptor)
     const isLarge = message.kind === 'append-request' && message.entries.length > 0
-    return !(isLarge && this.isOut && rangeId !== SYSTEM_RANGE_ID)
+    return !(isLarge && this.isOut && descriptor.rangeId !== SYSTEM_RANGE_ID)
   }
 
   /** False only where stores with less room than `level` stand in the way of a quorum that would be there without that. */
