@@ -1,12 +1,4 @@
-import {
-  CordilleraError,
-  InvariantViolation,
-  type Key,
-  type NodeId,
-  type RangeId,
-  type ReplicaId,
-  type Timer,
-} from '@cordillera/base'
+import { CordilleraError, InvariantViolation, type NodeId, type Timer } from '@cordillera/base'
 import { RaftLog } from '@cordillera/raft-log'
 import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { Replicas, type SystemSeat } from '@cordillera/replicas'
@@ -26,10 +18,9 @@ import { LoadMeter } from './load-meter.js'
 import { type NodeMetrics, takeMetrics } from './metrics.js'
 import { NodeReports } from './node-reports.js'
 import { PlacementDesk } from './placement-desk.js'
-import type { MergeGoal } from './range-merging.js'
-import type { SplitGoal } from './range-splitting.js'
 import { RangeUpkeep, UPKEEP_METHODS, type UpkeepMethod } from './range-upkeep.js'
 import { readReplicated } from './replicated-indexes.js'
+import { SpaceMeter } from './space-meter.js'
 import { readStoreReport, StoreTalk } from './store-talk.js'
 import { Whereabouts } from './whereabouts.js'
 
@@ -66,14 +57,15 @@ export class CordilleraNode {
   readonly #oracle: Oracle
   readonly #timestamps: TimestampClient
   readonly #leaderPlacement: LeaderPlacement
-  readonly #upkeep: RangeUpkeep
+  /** Commands to single ranges, as operators carry them out. */
+  readonly upkeep: RangeUpkeep
   /** Operators, settings, and what was decided about ranges. */
   readonly placement: PlacementDesk
   readonly #heartbeats: Heartbeats
   /** As the placement driver said last. */
   #membership = 'member'
   readonly #storeTalk: StoreTalk
-  #isMeasuring = false
+  readonly #space: SpaceMeter
   readonly #load = new LoadMeter()
   readonly #reports: NodeReports
   readonly #fsyncs: LatencyWindow
@@ -199,17 +191,14 @@ export class CordilleraNode {
       random,
       logger,
       limits: defaultRouterLimits,
-      onRouteLost: (rangeId) => this.#upkeep.onLost(rangeId),
-      onRouteMissing: (key) => this.#upkeep.onMissing(key),
+      onRouteLost: (rangeId) => this.upkeep.onLost(rangeId),
+      onRouteMissing: (key) => this.upkeep.onMissing(key),
     })
     this.#whereabouts = new Whereabouts({ config, identity, router: this.router, links, transport, clock, logger })
     this.#leaderPlacement = new LeaderPlacement({ nodeId, replicas: this.#replicas, links, clock, logger })
-    this.#storeTalk = new StoreTalk({
-      ...{ links, nodeId },
-      nodes: () => this.#whereabouts.registered().map((node) => node.nodeId),
-      report: () => this.#replicas.stores.report,
-    })
-    this.#upkeep = new RangeUpkeep({
+    this.#space = this.#newSpaceMeter()
+    this.#storeTalk = this.#newStoreTalk()
+    this.upkeep = new RangeUpkeep({
       ...{ identity, replicas: this.#replicas, state, router: this.router, links, clock, logger },
       nodes: () => this.#nodeIds(),
     })
@@ -239,45 +228,6 @@ export class CordilleraNode {
     const picture = await this.#reports.picture()
     const selected = selectDescriptors(picture.descriptors, filter)
     return { ranges: selected.map((descriptor) => describeRange(picture, descriptor)) }
-  }
-
-  /**
-   * Replaces a replica of a range by one on the node, which may be the same one once the replica there is silenced. Resolves
-   * when the range does not have it any more; rejects with `CONFLICT` when another voter of the range is there, and with
-   * `UNAVAILABLE` when it is not done in time. To be called again then: it goes on where it was.
-   */
-  replaceReplica(rangeId: RangeId, replicaId: ReplicaId, nodeId: NodeId, timeoutMs: number): Promise<void> {
-    return this.#upkeep.replace(rangeId, replicaId, nodeId, timeoutMs)
-  }
-
-  /** An id for a range that is to be cut off; for one split alone. Rejects as `IdAllocator.allocate`. */
-  allocateRangeId(): Promise<RangeId> {
-    return this.#upkeep.allocateRangeId()
-  }
-
-  /** See `RangeSplitting.split`. */
-  splitRange(goal: SplitGoal, timeoutMs: number): Promise<void> {
-    return this.#upkeep.split(goal, timeoutMs)
-  }
-
-  /** A number for an attempt to merge; higher than all before. Rejects as `IdAllocator.allocate`. */
-  allocateMergeAttempt(): Promise<number> {
-    return this.#upkeep.allocateMergeAttempt()
-  }
-
-  /** See `RangeMerging.merge`. */
-  mergeRanges(goal: MergeGoal, timeoutMs: number): Promise<void> {
-    return this.#upkeep.merge(goal, timeoutMs)
-  }
-
-  /** See `RangeMerging.abort`. */
-  abortMerge(goal: MergeGoal, timeoutMs: number): Promise<void> {
-    return this.#upkeep.abortMerge(goal, timeoutMs)
-  }
-
-  /** A key that leaves about as much of the range on either side; undefined when there is none, or nobody could say. */
-  middleKey(rangeId: RangeId): Promise<Key | undefined> {
-    return this.#upkeep.middleKey(rangeId)
   }
 
   metrics(): NodeMetrics {
@@ -335,9 +285,9 @@ export class CordilleraNode {
     this.#links.identify({ clusterId, nodeId, incarnation }, { recoveredBatch, nonce: this.#ports.random.u32() })
     this.#every(SAMPLE_MS, () => this.#onSecond())
     this.#every(REPLICATED_MS, () => this.#sayReplicated())
-    this.#every(UPKEEP_MS, () => this.#upkeep.onRound())
-    this.#measureSpace()
-    this.#every(SPACE_MS, () => this.#measureSpace())
+    this.#every(UPKEEP_MS, () => this.upkeep.onRound())
+    this.#space.measure()
+    this.#every(SPACE_MS, () => this.#space.measure())
     this.#whereabouts.start()
     this.#timestamps.start()
     this.#leaderPlacement.onStart()
@@ -353,7 +303,7 @@ export class CordilleraNode {
   #stop(): void {
     this.#phase = 'closed'
     this.#whereabouts.close()
-    this.#upkeep.close()
+    this.upkeep.close()
     for (const timer of this.#timers) timer.cancel()
     this.#timestamps.close()
     this.#oracle.close()
@@ -408,22 +358,6 @@ export class CordilleraNode {
     this.#storeTalk.say()
   }
 
-  /** One measurement at a time: a disk that does not answer must not collect them. */
-  #measureSpace(): void {
-    if (this.#isMeasuring) return
-    this.#isMeasuring = true
-    this.#ports.logDisk.freeBytes().then(
-      (freeBytes) => {
-        this.#isMeasuring = false
-        if (this.#phase !== 'closed') this.#replicas.stores.onFreeBytes(freeBytes)
-      },
-      (error) => {
-        this.#isMeasuring = false
-        this.#ports.logger.debug('space-unmeasured', { error: String(error) })
-      },
-    )
-  }
-
   #onLinkUp(node: NodeId, incarnation: number): void {
     this.#replicas.onLinkUp(node, incarnation)
     this.#whereabouts.onLinkUp(node)
@@ -455,7 +389,7 @@ export class CordilleraNode {
         this.#leaderPlacement.onDraining(from)
         return null
       default:
-        if (isUpkeepMethod(method)) return this.#upkeep.onAsked(method, body)
+        if (isUpkeepMethod(method)) return this.upkeep.onAsked(method, body)
         throw new CordilleraError('NOT_FOUND', { detail: `node ${from} asked for "${method}", which is unknown here` })
     }
   }
@@ -476,11 +410,27 @@ export class CordilleraNode {
     }
   }
 
+  #newSpaceMeter(): SpaceMeter {
+    const { logDisk: disk, logger } = this.#ports
+    const onFreeBytes = (freeBytes: number): void => {
+      if (this.#phase !== 'closed') this.#replicas.stores.onFreeBytes(freeBytes)
+    }
+    return new SpaceMeter({ disk, logger, onFreeBytes })
+  }
+
+  #newStoreTalk(): StoreTalk {
+    return new StoreTalk({
+      ...{ links: this.#links, nodeId: this.identity.nodeId },
+      nodes: () => this.#nodeIds(),
+      report: () => this.#replicas.stores.report,
+    })
+  }
+
   #newPlacement(): PlacementDesk {
     const { clock, logger } = this.#ports
     const { nodeId, document } = this.identity
     return new PlacementDesk({
-      ...{ nodeId, upkeep: this.#upkeep, links: this.#links, clock, logger, founded: document.descriptors },
+      ...{ nodeId, upkeep: this.upkeep, links: this.#links, clock, logger, founded: document.descriptors },
       router: () => this.router,
       registered: () => this.#whereabouts.registered(),
     })
@@ -491,7 +441,7 @@ export class CordilleraNode {
     const { nodeId } = this.identity
     return new Heartbeats({
       ...{ nodeId, replicas: this.#replicas, state: this.#state, load: this.#load, links: this.#links, clock, logger },
-      nodesOf: (rangeId) => this.#upkeep.nodesOf(rangeId),
+      nodesOf: (rangeId) => this.upkeep.nodesOf(rangeId),
       here: (heartbeat) => this.placement.driver.onHeartbeat(nodeId, heartbeat),
       onAnswer: ({ membership }) => this.#onHeard(membership),
     })

@@ -48,10 +48,10 @@ export class Commands {
     let attempt: number | undefined
     let attempts = 0
     this.#attempt(leftId, async (node) => {
-      attempt ??= await node.allocateMergeAttempt()
+      attempt ??= await node.upkeep.allocateMergeAttempt()
       const goal = { leftId, rightId, key, attempt }
-      if (gives === 0 || ++attempts <= attemptsMax) return node.mergeRanges(goal, ATTEMPT_MS)
-      if (gives === 1) await node.abortMerge(goal, ATTEMPT_MS)
+      if (gives === 0 || ++attempts <= attemptsMax) return node.upkeep.merge(goal, ATTEMPT_MS)
+      if (gives === 1) await node.upkeep.abortMerge(goal, ATTEMPT_MS)
     })
     return `range ${leftId} with ${rightId}`
   }
@@ -67,7 +67,7 @@ export class Commands {
     if (places.length === 0 || targets.length === 0) return undefined
     const { replicaId } = oneOf(random, places)
     const nodeId = oneOf(random, targets)
-    this.#attempt(rangeId, (node) => node.replaceReplica(rangeId, replicaId, nodeId, ATTEMPT_MS))
+    this.#attempt(rangeId, (node) => node.upkeep.replace(rangeId, replicaId, nodeId, ATTEMPT_MS))
     return `replica ${replicaId} of range ${rangeId} to node ${nodeId}`
   }
 
@@ -79,8 +79,8 @@ export class Commands {
     const key = keyspacePrefix('default') + hexFraction(random.below(1_000) / 1_000)
     let rightId: RangeId | undefined
     this.#attempt(rangeId, async (node) => {
-      rightId ??= await node.allocateRangeId()
-      await node.splitRange({ rangeId, version: epoch.version, key, rightId }, ATTEMPT_MS)
+      rightId ??= await node.upkeep.allocateRangeId()
+      await node.upkeep.split({ rangeId, version: epoch.version, key, rightId }, ATTEMPT_MS)
     })
     return `range ${rangeId} at ${key}`
   }
