@@ -1,4 +1,4 @@
-import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId } from '@cordillera/base'
+import { type Clock, CordilleraError, isoTime, type Logger, type NodeId, type RangeId } from '@cordillera/base'
 import { type Explanation, parseLocality } from '@cordillera/placement'
 import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import type { Router } from '@cordillera/router'
@@ -97,7 +97,7 @@ export class PlacementDesk {
       this.#run({ name: 'explain', rangeId }, DEADLINE_MS) as Promise<readonly Explanation[]>,
       this.operators(),
     ])
-    const at = isoOf(this.#parts.clock.wallMs())
+    const at = isoTime(this.#parts.clock.wallMs())
     const now = rules.map(({ kind, verdict, code, detail }): RangeDecision => {
       return { at, kind, verdict: verdict === 'do' ? 'yes' : 'no', code: codeOf(code), detail }
     })
@@ -229,9 +229,9 @@ export function describeOperator(record: OperatorRecord): OperatorInfo {
   const rangeId = isNodeTask(task) ? null : task.rangeId
   return {
     ...{ operatorId, kind: task.kind, rangeId, nodeId: nodeId ?? null, state, reason, step },
-    startedAt: isoOf(record.startedAtMs),
-    deadline: isoOf(record.deadlineMs),
-    endedAt: record.endedAtMs === null ? null : isoOf(record.endedAtMs),
+    startedAt: isoTime(record.startedAtMs),
+    deadline: isoTime(record.deadlineMs),
+    endedAt: record.endedAtMs === null ? null : isoTime(record.endedAtMs),
     ...(error && { error }),
     ...(result && { result }),
   }
@@ -240,11 +240,6 @@ export function describeOperator(record: OperatorRecord): OperatorInfo {
 /** As codes of this API are written. */
 function codeOf(code: string): string {
   return code.toUpperCase().replaceAll('-', '_')
-}
-
-function isoOf(ms: number): string {
-  // biome-ignore lint/style/noRestrictedGlobals: a number in, its text out; no clock is read.
-  return new Date(ms).toISOString()
 }
 
 function notYet(what: string): Promise<never> {
