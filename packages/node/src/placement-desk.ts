@@ -47,6 +47,8 @@ type Errand =
 
 const DEADLINE_MS = 8_000
 const PAUSE_MS = 200
+/** So long the driver is waited for at once: below the deadline of a question to it. */
+const AWAIT_ROUND_MS = 5_000
 const OPERATOR_MS = 600_000
 
 export class PlacementDesk {
@@ -82,8 +84,16 @@ export class PlacementDesk {
     return this.#run({ name: 'list' }, DEADLINE_MS) as Promise<readonly OperatorInfo[]>
   }
 
-  awaitOperator(operatorId: number, timeoutMs: number): Promise<OperatorInfo> {
-    return this.#run({ name: 'await', operatorId, timeoutMs }, DEADLINE_MS, timeoutMs) as Promise<OperatorInfo>
+  async awaitOperator(operatorId: number, timeoutMs: number): Promise<OperatorInfo> {
+    const { clock } = this.#parts
+    const deadlineMs = clock.now() + timeoutMs
+    for (;;) {
+      const leftMs = Math.max(0, deadlineMs - clock.now())
+      const roundMs = Math.min(leftMs, AWAIT_ROUND_MS)
+      const info = (await this.#run({ name: 'await', operatorId, timeoutMs: roundMs }, DEADLINE_MS)) as OperatorInfo
+      // The driver that was asked may be gone before its time is over.
+      if (info.state !== 'running' || leftMs === 0) return info
+    }
   }
 
   cancelOperator(operatorId: number): Promise<OperatorInfo> {
@@ -131,8 +141,7 @@ export class PlacementDesk {
     return this.#here(body as Errand)
   }
 
-  /** `restMs`: how long the driver may take for it once it has it. */
-  async #run(errand: Errand, timeoutMs: number, restMs = 0): Promise<unknown> {
+  async #run(errand: Errand, timeoutMs: number): Promise<unknown> {
     const { clock, links, nodeId: self, upkeep } = this.#parts
     const deadlineMs = clock.now() + timeoutMs
     for (;;) {
@@ -140,7 +149,7 @@ export class PlacementDesk {
         if (nodeId !== self && !links.isUp(nodeId)) continue
         try {
           if (nodeId === self) return await this.#here(errand)
-          return await links.ask(nodeId, 'driver', errand, timeoutMs + restMs)
+          return await links.ask(nodeId, 'driver', errand, timeoutMs)
         } catch (error) {
           if (!(error instanceof CordilleraError) || !isPassing(error, errand)) throw error
         }

@@ -41,9 +41,12 @@ export interface RangeMergingParts {
   readonly logger: Logger
 }
 
-/** `impossible`: they are no neighbours on the same stores. `busy`: with another merge. */
-type MergeAnswer = 'done' | 'aborted' | 'impossible' | 'busy'
-const MERGE_ANSWERS: readonly MergeAnswer[] = ['done', 'aborted', 'impossible', 'busy']
+/**
+ * `impossible`: they are no neighbours on the same stores. `busy`: with another merge. `unreachable`: a store of the right, and all
+ * of them are needed.
+ */
+type MergeAnswer = 'done' | 'aborted' | 'impossible' | 'busy' | 'unreachable'
+const MERGE_ANSWERS: readonly MergeAnswer[] = ['done', 'aborted', 'impossible', 'busy', 'unreachable']
 type FreezeAnswer = 'frozen' | 'refused'
 const FREEZE_ANSWERS: readonly FreezeAnswer[] = ['frozen', 'refused']
 type ThawAnswer = 'thawed' | 'refused'
@@ -54,8 +57,8 @@ const STATE_ANSWERS: readonly StateAnswer[] = ['absorbing', 'aborted', 'ended']
 /** What one range's leader asks of another's, within a step. */
 const STEP_MS = 1_500
 const ASK_TIMEOUT_MS = 3_000
-/** So many rounds an attempt may take, a second each, before the left's leader gives it up. */
-const ROUNDS_MAX = 15
+/** So many rounds an attempt may take, a second each, before the left's leader gives it up: clients of the right wait meanwhile. */
+const ROUNDS_MAX = 4
 
 export class RangeMerging {
   readonly #parts: RangeMergingParts
@@ -76,7 +79,8 @@ export class RangeMerging {
     const { leftId, rightId, key, attempt } = goal
     const question = { rangeId: leftId, method: 'merge', body: [leftId, rightId, key, attempt], answers: MERGE_ANSWERS }
     const answer = await this.#parts.calls.ask({ ...question, here: () => this.#step(goal) }, timeoutMs)
-    if (answer !== 'done') throw new CordilleraError('CONFLICT', { detail: DETAILS[answer](goal) })
+    if (answer === 'done') return
+    throw new CordilleraError(answer === 'unreachable' ? 'UNAVAILABLE' : 'CONFLICT', { detail: DETAILS[answer](goal) })
   }
 
   /** Gives the attempt up, if it is not too late; resolves when that has been said to its left. As {@link merge} otherwise. */
@@ -156,6 +160,7 @@ export class RangeMerging {
     const right = await finder.find(rightId)
     if (right === undefined || right.start !== key || right.merge !== undefined) return 'impossible'
     if (!areAligned(descriptor, right)) return 'impossible'
+    if (!this.#areReachable(right)) return 'unreachable'
     // What is flushed now need not be while the right is frozen.
     await Promise.all([state.flush(), ...right.replicas.map(({ nodeId }) => this.#askFlush(nodeId, leftId))])
     await this.#propose(replica, { kind: 'begin', version: descriptor.epoch.version, rightId, attempt })
@@ -164,6 +169,11 @@ export class RangeMerging {
 
   async #absorb(replica: Replica, { leftId, rightId, attempt }: MergeGoal): Promise<void> {
     const { calls, logger } = this.#parts
+    // On the same stores as the right: one that is gone will not say that it is frozen there.
+    if (!this.#areReachable(replica.descriptor)) {
+      await this.#propose(replica, { kind: 'abort', attempt })
+      return
+    }
     const ids = [rightId, leftId, attempt]
     const question = { rangeId: rightId, method: 'freeze', body: ids, answers: FREEZE_ANSWERS }
     const answer = await calls.ask({ ...question, here: () => this.#freeze(rightId, leftId, attempt) }, STEP_MS)
@@ -179,6 +189,11 @@ export class RangeMerging {
       logger.info('merge-of-unlike', { leftId, rightId })
       await this.#propose(replica, { kind: 'abort', attempt })
     }
+  }
+
+  #areReachable({ replicas }: Descriptor): boolean {
+    const { nodeId: self, links } = this.#parts
+    return replicas.every(({ nodeId }) => nodeId === self || links.isUp(nodeId))
   }
 
   /** As all of its stores have it durably; undefined while not all of them say so. */
@@ -235,8 +250,8 @@ export class RangeMerging {
     if (!replica.isUsable) return 'running'
     const { epoch, merge } = replica.descriptor
     if ((await this.#askState(leftId, attempt)) !== 'aborted') return 'refused'
-    // In a merge with someone else, or of its own, it is of another version than this attempt ever knew.
-    if (merge !== undefined && !isFrozenBy(replica.descriptor, leftId, attempt)) return 'thawed'
+    // A merge of its own does not raise its version before it ends: what may still freeze it would find it as it was.
+    if (merge !== undefined && !isFrozenBy(replica.descriptor, leftId, attempt)) return 'running'
     const isThawed = await this.#propose(replica, { kind: 'thaw', version: epoch.version, leftId, attempt })
     return isThawed ? 'thawed' : 'running'
   }
@@ -267,12 +282,17 @@ export class RangeMerging {
 
   /** The attempt is aborted: the right is thawed, and then the left forgets it. Nobody else can have merged with it meanwhile. */
   async #finishAbort(replica: Replica): Promise<void> {
-    const { calls } = this.#parts
+    const { calls, finder } = this.#parts
     const { merge, rangeId: leftId } = replica.descriptor
     if (merge?.kind !== 'aborted') return
     const { rightId, attempt } = merge
     const question = { rangeId: rightId, method: 'thaw', body: [rightId, leftId, attempt], answers: THAW_ANSWERS }
-    const answer = await calls.ask({ ...question, here: () => this.#thaw(rightId, leftId, attempt) }, STEP_MS)
+    const here = (): Promise<ThawAnswer | Undecided> => this.#thaw(rightId, leftId, attempt)
+    const answer = await calls.ask({ ...question, here }, STEP_MS).catch(async (error) => {
+      // It may have moved to where this node does not know of it.
+      await finder.find(rightId)
+      throw error
+    })
     if (answer === 'thawed') await this.#propose(replica, { kind: 'end', attempt })
   }
 
@@ -300,15 +320,16 @@ function stateOf({ merge }: Descriptor, attempt: number): StateAnswer {
   return merge === undefined || merge.kind === 'frozen' || merge.attempt !== attempt ? 'ended' : merge.kind
 }
 
-/** Of an attempt that is over, by where the left ends now. */
-function endOf(left: Descriptor, { key }: MergeGoal): 'done' | 'aborted' {
-  return spanContains(left, key) ? 'done' : 'aborted'
+/** Of an attempt that is over. */
+function endOf(left: Descriptor, { key, attempt }: MergeGoal): 'done' | 'aborted' {
+  return left.lastMerged === attempt || spanContains(left, key) ? 'done' : 'aborted'
 }
 
 const DETAILS = {
   aborted: ({ leftId, rightId }) => `the merge of range ${leftId} with range ${rightId} was given up`,
   impossible: ({ leftId, rightId }) =>
     `range ${rightId} is not the right neighbour of range ${leftId}, or their replicas are not on the same nodes`,
+  unreachable: ({ rightId }) => `a node that has range ${rightId} cannot be reached, and all of them are needed`,
   busy: ({ leftId }) => `range ${leftId} is merging already`,
 } satisfies Record<Exclude<MergeAnswer, 'done'>, (goal: MergeGoal) => string>
 

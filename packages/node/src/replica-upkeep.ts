@@ -1,4 +1,5 @@
 import { CordilleraError, type Logger, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
+import { type Descriptor, isFrozen } from '@cordillera/ranges'
 import { isSurelyRemoved, type KnownDescriptor, newestOf, type Replicas } from '@cordillera/replicas'
 import type { ReplicaState, StateStore } from '@cordillera/state'
 import type { RangeFinder } from './range-finder.js'
@@ -90,8 +91,10 @@ export class ReplicaUpkeep {
     const newest = newestOf(known)
     const own = { replicaId, descriptor: state.descriptor }
     if (newest !== undefined) this.#told.set(rangeId, known.find((one) => one.descriptor === newest)!)
-    if (!isSurelyRemoved(replicaId, [own, ...known]) && !(known.length === 0 && (await this.#isMergedAway(state))))
-      return
+    // Those that have missed a merge tell each other that they wait for it.
+    const isForgotten = known.every((one) => isFrozen(one.descriptor))
+    const isGone = isSurelyRemoved(replicaId, [own, ...known]) || (isForgotten && (await this.#isMergedAway(state)))
+    if (!isGone) return
     logger.info('replica-removed', { rangeId, replicaId })
     this.#told.delete(rangeId)
     await replicas.destroy(state)
@@ -99,15 +102,19 @@ export class ReplicaUpkeep {
 
   /**
    * Whether another range has the first key of this one, in a later version: it keeps that key until it has become part of another
-   * one, and is nothing any more then. While the replica here of the one that it waits for may have yet to merge with it, it is
-   * needed.
+   * one, and is nothing any more then. While the replica here of the one that it waits for has yet to merge with it, or has yet
+   * to come to be here, it is needed.
    */
   async #isMergedAway({ descriptor }: ReplicaState): Promise<boolean> {
-    const { finder, replicas } = this.#parts
+    const { finder, replicas, state, nodeId: self } = this.#parts
     const { merge, rangeId, start, epoch } = descriptor
-    if (merge?.kind === 'frozen' && replicas.replica(merge.leftId)?.isMember === true) return false
     const holder = await finder.findHolder(start)
-    return holder !== undefined && holder.rangeId !== rangeId && holder.epoch.version > epoch.version
+    if (holder === undefined || holder.rangeId === rangeId || holder.epoch.version <= epoch.version) return false
+    if (merge?.kind !== 'frozen') return true
+    const left = replicas.replica(merge.leftId) ?? replicas.silenced.get(merge.leftId)?.state
+    if (left !== undefined)
+      return (left.descriptor.lastMerge ?? 0) >= merge.attempt && !isAt(left.descriptor, merge.attempt)
+    return !holder.replicas.some((place) => place.nodeId === self && state.mayCreate(place.replicaId))
   }
 
   #replace(rangeId: RangeId, replicaId: ReplicaId): void {
@@ -128,4 +135,9 @@ export class ReplicaUpkeep {
     if (error instanceof CordilleraError) this.#parts.logger.debug('upkeep-failed', { detail: String(error) })
     else this.#parts.replicas.onFatal(error)
   }
+}
+
+/** Whether the attempt has not ended, as far as the left knows here. */
+function isAt({ merge }: Descriptor, attempt: number): boolean {
+  return merge !== undefined && merge.kind !== 'frozen' && merge.attempt === attempt
 }

@@ -285,3 +285,16 @@ describe('an idempotency id', () => {
     expect(outcomeKind((range.outcomes(put(IDEMPOTENCY_MAX)) as number[])[0]!)).toBe('written')
   })
 })
+
+describe('a range that is frozen for a merge', () => {
+  it('takes nothing, and remembers the same however much of its log applies behind the freeze', () => {
+    const range = new TestRange()
+    range.ageMs = 1_000
+    range.apply(block(5, 'b'))
+    const before = range.memory.encode()
+    range.descriptor = { ...descriptor, merge: { kind: 'frozen', leftId: 1, attempt: 1 } }
+    range.ageMs = 9_000
+    expect(range.outcomes(block(5, 'b'))).toBe('epoch-mismatch')
+    expect(range.memory.encode()).toEqual(before)
+  })
+})

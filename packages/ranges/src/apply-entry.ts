@@ -59,7 +59,8 @@ const MISMATCH: BlockResult = { kind: 'epoch-mismatch' }
 export function applyEntry(view: ApplyView, entry: Uint8Array, start = 0, wantResults = true): AppliedEntry {
   const reader = new ByteReader(entry, start)
   const { timestamp, ageMs } = readStamp(reader)
-  view.memory.advanceAge(ageMs)
+  // Of a range that is frozen nothing changes any more, how much of its log ever applies: its left takes over what it remembers.
+  if (!isFrozen(view.descriptor)) view.memory.advanceAge(ageMs)
   const application = new EntryApplication(view, entry, timestamp)
   const results: BlockResult[] = []
   while (reader.remaining > 0) {

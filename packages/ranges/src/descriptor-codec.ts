@@ -6,7 +6,8 @@ import type { MergeState } from './merge.js'
 /**
  * The byte layout of a descriptor, in messages and in the state database:
  * `u8 format=2, varint rangeId, key start, u8 bounded, [key end], varint version, varint confVersion, varint count,
- * count × (varint replicaId, varint nodeId, u8 type), u8 merge, [varint other range, varint attempt], varint lastMerge`;
+ * count × (varint replicaId, varint nodeId, u8 type), u8 merge, [varint other range, varint attempt], varint lastMerge, varint
+ * lastMerged`;
  * merge is 0 for none, 1 absorbing, 2 aborted, 3 frozen.
  *
  * A decoded descriptor is well-formed: its span is not empty, ids are not 0, no replica appears twice.
@@ -46,7 +47,7 @@ export function writeDescriptor(writer: ByteWriter, descriptor: Descriptor): voi
   const { merge } = descriptor
   writer.u8(merge === undefined ? 0 : 1 + MERGES.indexOf(merge.kind))
   if (merge !== undefined) writer.varint(merge.kind === 'frozen' ? merge.leftId : merge.rightId).varint(merge.attempt)
-  writer.varint(descriptor.lastMerge ?? 0)
+  writer.varint(descriptor.lastMerge ?? 0).varint(descriptor.lastMerged ?? 0)
 }
 
 /** Reads what {@link writeDescriptor} wrote and leaves the reader behind it. Throws `CORRUPT`. Copies. */
@@ -62,7 +63,9 @@ export function readDescriptor(reader: ByteReader): Descriptor {
   const replicas = readReplicas(reader)
   const merge = readMerge(reader)
   const lastMerge = reader.varint()
-  return { rangeId, start, end, epoch, replicas, ...(merge && { merge }), ...(lastMerge > 0 && { lastMerge }) }
+  const lastMerged = reader.varint()
+  const last = { ...(lastMerge > 0 && { lastMerge }), ...(lastMerged > 0 && { lastMerged }) }
+  return { rangeId, start, end, epoch, replicas, ...(merge && { merge }), ...last }
 }
 
 function readMerge(reader: ByteReader): MergeState | undefined {

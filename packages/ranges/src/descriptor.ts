@@ -35,6 +35,8 @@ export interface Descriptor extends Span {
   readonly merge?: MergeState
   /** The last attempt to merge that it began, as the left of two. */
   readonly lastMerge?: number
+  /** The last one that came to a whole. */
+  readonly lastMerged?: number
 }
 
 export function spanContains(span: Span, key: Key): boolean {

@@ -71,13 +71,22 @@ class Pair {
         if (known === undefined || state?.kind !== 'aborted' || state.attempt !== known.attempt) return
         this.#propose('right', { kind: 'thaw', leftId: 7, ...known })
         break
+      case 6: // The right is the left of another one itself.
+        this.#propose('right', { kind: 'begin', version, rightId: 9, attempt: ++this.attempts })
+        break
+      case 7:
+        if (this.right.merge?.kind === 'absorbing')
+          this.#propose('right', { kind: 'abort', attempt: this.right.merge.attempt })
+        if (this.right.merge?.kind === 'aborted')
+          this.#propose('right', { kind: 'end', attempt: this.right.merge.attempt })
+        break
       default:
         if (this.proposals.length > 0) this.apply(this.proposals[at % this.proposals.length]!)
     }
   }
 
   apply({ side, command }: Proposal): void {
-    const next = side === 'left' ? this.#applyLeft(command) : this.#applyRight(command)
+    const next = side === 'left' ? this.#applyLeft(command) : (this.#applyRight(command) ?? this.#applyOwn(command))
     if (next === undefined) return
     expect(next.epoch.version).toBeGreaterThanOrEqual(this[side].epoch.version)
     this[side] = next
@@ -102,6 +111,11 @@ class Pair {
 
   /** What is pending on the side of the left ends, whatever it is. */
   finish(): void {
+    const own = this.right.merge
+    if (own !== undefined && own.kind !== 'frozen') {
+      this.apply({ side: 'right', command: { kind: 'abort', attempt: own.attempt } })
+      this.apply({ side: 'right', command: { kind: 'end', attempt: own.attempt } })
+    }
     const { merge: state } = this.left
     if (state?.kind === 'absorbing') this.apply({ side: 'left', command: { kind: 'abort', attempt: state.attempt } })
     const { merge: aborted } = this.left
@@ -124,12 +138,20 @@ class Pair {
     return command.kind === 'thaw' ? thaw(this.right, command.version, command.leftId, command.attempt) : undefined
   }
 
+  /** What the right does as a left. */
+  #applyOwn(command: AdminCommand): Descriptor | undefined {
+    const { right } = this
+    if (command.kind === 'begin') return beginMerge(right, command.version, command.rightId, command.attempt)
+    if (command.kind === 'abort') return abortMerge(right, command.attempt)
+    return command.kind === 'end' ? endMerge(right, command.attempt) : undefined
+  }
+
   #propose(side: Side, command: AdminCommand): void {
     this.proposals.push({ side, command })
   }
 }
 
-const action = fc.tuple(fc.nat(8), fc.nat(1_000))
+const action = fc.tuple(fc.nat(11), fc.nat(1_000))
 
 describe('a merge', () => {
   it('has one outcome, whoever proposes what, and however late', () => {
@@ -176,7 +198,7 @@ describe('a merge', () => {
     expect(merge(absorbing, left.epoch, { ...frozen, replicas: replicas.slice(1) }, 3)).toBeUndefined()
     const elsewhere = replicas.map((one) => ({ ...one, nodeId: one.nodeId + 1 }))
     expect(merge(absorbing, left.epoch, { ...frozen, replicas: elsewhere }, 3)).toBeUndefined()
-    const whole = { ...left, end: 'z', epoch: { version: 6, confVersion: 1 }, lastMerge: 3 }
+    const whole = { ...left, end: 'z', epoch: { version: 6, confVersion: 1 }, lastMerge: 3, lastMerged: 3 }
     expect(merge(absorbing, left.epoch, frozen, 3)).toEqual(whole)
     expect(endMerge(absorbing, 3)).toBeUndefined()
     const aborted = abortMerge(absorbing, 3)!

@@ -72,7 +72,8 @@ export function merge(left: Descriptor, epoch: Epoch, right: Descriptor, attempt
   if (!isFrozenBy(right, left.rangeId, attempt) || !areAligned(left, right)) return undefined
   const version = Math.max(left.epoch.version, right.epoch.version) + 1
   const { merge: _, ...rest } = left
-  return { ...rest, end: right.end, epoch: { version, confVersion: left.epoch.confVersion } }
+  const epochOfWhole = { version, confVersion: left.epoch.confVersion }
+  return { ...rest, end: right.end, epoch: epochOfWhole, lastMerged: attempt }
 }
 
 export function abortMerge(left: Descriptor, attempt: number): Descriptor | undefined {

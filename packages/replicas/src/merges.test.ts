@@ -131,7 +131,13 @@ describe('two ranges that merge', () => {
     expect(await command(stores, LEFT, mergeOf(stores))).toEqual({ kind: 'written', outcomes: [] })
     await untilMerged(stores)
     const whole = rangeAt(stores, LEFT)
-    expect(whole).toEqual({ ...left, end: null, epoch: { version: 3, confVersion: 1 }, lastMerge: ATTEMPT })
+    expect(whole).toEqual({
+      ...left,
+      end: null,
+      epoch: { version: 3, confVersion: 1 },
+      lastMerge: ATTEMPT,
+      lastMerged: ATTEMPT,
+    })
     expect([await read(stores, whole, 'b'), await read(stores, whole, 'y')]).toEqual(['left', 'another'])
     expect(await read(stores, whole, 'y', before)).toBe('another')
     expect(await stores.execute(retry(whole))).toEqual(first)
@@ -212,6 +218,27 @@ describe('a store that was away while two ranges merged', () => {
     expect(away.replicas.counts.snapshotsInstalled).toBe(1)
     expect([...away.state.replicas.values()].map(({ descriptor }) => descriptor.rangeId)).toEqual([1, LEFT])
     for (const key of ['b', 'y', 'z0']) expect(away.state.get(key)).toEqual(stores.leaderOf(LEFT)!.state.get(key))
+    expect(away.fatal).toEqual([])
+  })
+
+  it('gets by a snapshot what was cut again since, and the rest of it by another one', async () => {
+    const { stores, away } = await withoutOne()
+    const { epoch } = rangeAt(stores, LEFT)
+    const split = { kind: 'split', epoch, key: 't', rangeId: 60, replicaIds: [201, 202, 203] } as const
+    expect(await command(stores, LEFT, split)).toMatchObject({ kind: 'written' })
+    await stores.until(() => stores.leaderOf(60) !== undefined, 'a leader of the new range')
+    for (let i = 0; i < 50; i++) {
+      await write(stores, rangeAt(stores, LEFT), `c${i}`, 'of the left')
+      await write(stores, rangeAt(stores, 60), `z${i}`, 'of the new one')
+    }
+    await stores.pass(1_000)
+    stores.rejoin(away.nodeId)
+    const isEqual = (id: number): boolean => {
+      return replicaAt(away, id)?.state.appliedIndex === replicaAt(stores.leaderOf(id)!, id)!.state.appliedIndex
+    }
+    await stores.until(() => [LEFT, 60].every(isEqual), 'all of it')
+    expect([...away.state.replicas.values()].map(({ descriptor }) => descriptor.rangeId)).toEqual([1, LEFT, 60])
+    for (const key of ['b', 'y', 'c0', 'z0']) expect(away.state.get(key)).toEqual(stores.leaderOf(60)!.state.get(key))
     expect(away.fatal).toEqual([])
   })
 })

@@ -60,6 +60,14 @@ export function isAlone({ descriptor, replicaId: own }: ReplicaState): boolean {
   return descriptor.replicas.every(({ type, replicaId }) => type === 'learner' || replicaId === own)
 }
 
+/**
+ * A replica that has applied nothing since its range was cut out of another one. Its state can be durable before its group is: a
+ * group that is not there has promised nothing, because promises leave behind the flush that makes it durable.
+ */
+export function isRightHalf({ appliedIndex, appliedTerm }: ReplicaState): boolean {
+  return appliedIndex === SPLIT_BASE.index && appliedTerm === SPLIT_BASE.term
+}
+
 /** The group of a right half, whose log begins behind {@link SPLIT_BASE}. */
 export function beginSplitLog(log: RaftLog, replicaId: ReplicaId): void {
   const { index, term } = SPLIT_BASE

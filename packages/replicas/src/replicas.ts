@@ -15,7 +15,7 @@ import { AbsorbedRanges } from './absorbed-ranges.js'
 import { drainLeaderships } from './drain-leaderships.js'
 import { EarlyVotes } from './early-votes.js'
 import { LogRetention } from './log-retention.js'
-import { beginSplitLog, forgetOrphans, isAlone, openRaftGroup } from './open-raft-group.js'
+import { beginSplitLog, forgetOrphans, isAlone, isRightHalf, openRaftGroup } from './open-raft-group.js'
 import type { ReplyTo } from './proposals.js'
 import { mayRest } from './quiescence.js'
 import { ReadyLoop } from './ready-loop.js'
@@ -262,10 +262,8 @@ export class Replicas implements ReplicaHost {
    * campaigned for at once.
    */
   onSplit(left: Replica, right: ReplicaState): void {
-    const { log, logger, onDescriptors } = this.#options
+    const { logger, onDescriptors } = this.#options
     const { descriptor, replicaId } = right
-    // What was lost of the log may have been this group's.
-    if (!log.groups.has(replicaId) && !log.hasUnattributedDamage) beginSplitLog(log, replicaId)
     this.#openReplica(right)
     this.#receiver.onCreated(replicaId)
     onDescriptors([left.descriptor, descriptor])
@@ -473,6 +471,8 @@ export class Replicas implements ReplicaHost {
   #openReplica(state: ReplicaState): void {
     const { log, random, limits, clock, observer, state: store } = this.#options
     const { descriptor, replicaId } = state
+    // What was lost of the log may have been this group's.
+    if (isRightHalf(state) && !log.groups.has(replicaId) && !log.hasUnattributedDamage) beginSplitLog(log, replicaId)
     const group = log.groups.get(replicaId)
     if (group === undefined || group.damaged) {
       this.#silence(state, group === undefined ? 'log-missing' : 'log-damaged')

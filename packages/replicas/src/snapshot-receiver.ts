@@ -1,5 +1,5 @@
 import { CordilleraError, type NodeId, paced, type RangeId, type ReplicaId } from '@cordillera/base'
-import { type Span, spansOverlap } from '@cordillera/ranges'
+import { isFrozen, type Span, spansOverlap } from '@cordillera/ranges'
 import type { ReplicaState, SnapshotHead, StagedSnapshot } from '@cordillera/state'
 import type { SnapshotCancelled, SnapshotChunk, SnapshotOffer, SnapshotOutcome } from '@cordillera/wire'
 import type { Replica } from './replica.js'
@@ -181,9 +181,24 @@ export class SnapshotReceiver {
     if (descriptor.rangeId !== rangeId) return false
     const replica = this.#host.replica(rangeId)
     if (this.#isOccupied(stream, descriptor)) return false
-    if (replica !== undefined) return replica.replicaId === to && index > replica.core.commitIndex
+    if (replica !== undefined) {
+      // What is frozen has all that it will ever need, and may be merged at any moment, unless it was thawed since.
+      const isAsFrozen = isFrozen(replica.descriptor) && isFrozen(descriptor)
+      return replica.replicaId === to && index > replica.core.commitIndex && !isAsFrozen
+    }
+    if (!this.#isForgetful(to, descriptor)) return false
     if (!mayCreate(this.#host, rangeId, to)) return false
     return descriptor.replicas.some((place) => place.replicaId === to && place.nodeId === nodeId)
+  }
+
+  /**
+   * Whether nothing can have been promised in the name of a replica that is not here. After damage of which it is not known whose
+   * it was, a voter may have been the right half of a range, with a vote and entries that are lost.
+   */
+  #isForgetful(to: ReplicaId, { replicas }: SnapshotHead['descriptor']): boolean {
+    const { log } = this.#host
+    if (!log.hasUnattributedDamage || log.groups.has(to)) return true
+    return replicas.some(({ replicaId, type }) => replicaId === to && type === 'learner')
   }
 
   /**

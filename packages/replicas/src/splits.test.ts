@@ -244,4 +244,25 @@ describe('a crash', () => {
       expect(isCutAt(stores.stores.get(nodeId)!, range)).toBe(true)
     }
   })
+
+  it('behind a state flush that was faster than the log finds a right half that has promised nothing', async () => {
+    for (const nodes of [3, 1]) {
+      const stores = await Stores.open(nodes, 1, { stateFlushMs: 1e9 })
+      await stores.untilLed()
+      await stores.pass(1_000)
+      const range = stores.descriptors[1]!
+      const isLed = (store: Store): boolean => replicaAt(store, range.rangeId)!.core.role === 'leader'
+      const store = [...stores.stores.values()].find((one) => nodes === 1 || !isLed(one))!
+      const command = { ...commandFor(range), replicaIds: REPLICAS.slice(0, nodes) }
+      replicaAt(stores.leaderOf(range.rangeId)!, range.rangeId)!.proposeAdmin(command, () => {})
+      await stores.until(() => replicaAt(store, RIGHT) !== undefined, 'the right half')
+      await stores.clock.run(store.state.flush())
+      await stores.restart(store.nodeId)
+      const { replicas, fatal } = stores.stores.get(store.nodeId)!
+      expect([...replicas.silenced.keys()]).toEqual([])
+      expect(replicas.replica(RIGHT)).toBeDefined()
+      await stores.until(() => stores.leaderOf(RIGHT) !== undefined, 'a leader of the right half')
+      expect(fatal).toEqual([])
+    }
+  })
 })

@@ -48,6 +48,10 @@ interface Described {
   readonly descriptor: Descriptor
 }
 
+interface Remembering {
+  readonly memory: { encode(): Uint8Array }
+}
+
 type CheckedReady = Pick<Ready, 'entries' | 'hardState' | 'syncToken' | 'committed' | 'roleChange'>
 
 /** What one replica wrote, over all its lives. */
@@ -157,11 +161,12 @@ export class RaftChecker {
     this.#range(right).committedIndex = Math.max(committedIndex, index)
   }
 
-  /** The entry at the applied index has made one range of two: everywhere of the same, at the same place of the right's log. */
-  onMerged(replica: CheckedReplica & Described, right: Described): void {
+  /** The entry at the applied index has made one range of two: everywhere of the same, which remembers the same. */
+  onMerged(replica: CheckedReplica & Described, right: Described & Remembering): void {
     const { descriptor, state } = replica
     const at = `${descriptor.rangeId}:${state.appliedIndex}`
-    const whole = `${textOf(descriptor)} ${textOf(right.descriptor)}`
+    const remembered = Buffer.from(right.memory.encode()).toString('hex')
+    const whole = `${textOf(descriptor)} ${textOf(right.descriptor)} ${remembered}`
     const known = this.#merges.get(at)
     if (known === undefined) this.#merges.set(at, whole)
     else if (known !== whole) this.#fail(`merge: ${whole} here and ${known} there`, replica)

@@ -123,7 +123,8 @@ export class Snapshots {
     const checksum = memory.length === 0 ? 0 : memoryChecksum(memory)
     const record = { replicaId, descriptor, appliedIndex, appliedTerm, memoryChecksum: checksum }
     const live = catalog.live.get(replicaId)
-    const clears = live === undefined ? descriptor : union(live.descriptor, descriptor)
+    const before = live === undefined ? absorbed : [live, ...absorbed]
+    const clears = coverOf([descriptor, ...before.map((one) => one.descriptor)])
     const installing: InstallingRecord = { kind: 'installing', ...record, clears }
     if (live === undefined) catalog.assertCreatable([installing], absorbed)
     else {
@@ -132,10 +133,7 @@ export class Snapshots {
       catalog.assertDisjoint([installing], absorbed)
       live.sealed = true
     }
-    for (const going of absorbed) {
-      assert(isWithin(going.descriptor, descriptor), 'what a snapshot absorbs lies within it')
-      going.sealed = true
-    }
+    for (const going of absorbed) going.sealed = true
     await writers.enqueue(async () => {
       await this.#options.flush()
       const batch = engine.batch()
@@ -241,13 +239,11 @@ export class Snapshots {
   }
 }
 
-/** Both, of a range before and after it was cut or joined: they begin at the same key. */
-function union(before: Span, after: Span): Span {
-  assert(before.start === after.start, 'a range keeps its first key')
-  const isLonger = before.end === null || (after.end !== null && before.end > after.end)
-  return { start: before.start, end: isLonger ? before.end : after.end }
-}
-
-function isWithin(part: Span, whole: Span): boolean {
-  return part.start >= whole.start && (whole.end === null || (part.end !== null && part.end <= whole.end))
+/** From the first of their keys to the last: of a range before and after it was cut or joined, and of those that it was joined with. */
+function coverOf(spans: readonly Span[]): Span {
+  const [first, ...others] = spans as [Span, ...Span[]]
+  return others.reduce((cover, { start, end }) => {
+    const isLonger = cover.end !== null && (end === null || end > cover.end)
+    return { start: start < cover.start ? start : cover.start, end: isLonger ? end : cover.end }
+  }, first)
 }

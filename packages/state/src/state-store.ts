@@ -375,7 +375,7 @@ export class StateStore {
    * Puts a complete snapshot in the place of everything that the replica has, its memory included: all of it or nothing, also
    * when the process dies. A replica that is here applies nothing meanwhile and is not ahead of it; a new one's id was never used
    * here. Its span overlaps with no other replica's, but for those that have merged with it, which go as it comes
-   * (`absorbed`): they lie within it. Durable when it resolves.
+   * (`absorbed`), with all that they had. Durable when it resolves.
    */
   installSnapshot(staged: StagedSnapshot, absorbed: readonly ReplicaState[] = []): Promise<ReplicaState> {
     return this.#snapshots.install(

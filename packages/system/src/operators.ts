@@ -107,7 +107,7 @@ export class Operators {
     }
   }
 
-  /** Resolves when it has ended, or after `timeoutMs`. Rejects with `NOT_FOUND`. */
+  /** Resolves when it has ended, or after `timeoutMs`. Rejects with `NOT_FOUND`, and with `UNAVAILABLE` when somebody else goes on. */
   async await(operatorId: number, timeoutMs: number): Promise<OperatorRecord> {
     const running = this.#running.get(operatorId)
     if (running === undefined) return this.#ended(operatorId)
@@ -118,6 +118,7 @@ export class Operators {
         resolve()
       })
     })
+    if (this.#isClosed) throw new CordilleraError('UNAVAILABLE', { detail: 'another node places ranges now' })
     return running.record
   }
 
@@ -132,7 +133,7 @@ export class Operators {
     return running.record
   }
 
-  /** Somebody else goes on. Nobody who waits is told; the records stay as they are. */
+  /** Somebody else goes on; the records stay as they are. */
   close(): void {
     this.#isClosed = true
     for (const { waiters } of this.#running.values()) for (const wake of waiters) wake()
@@ -159,7 +160,7 @@ export class Operators {
   }
 
   async #perform(running: Running): Promise<void> {
-    const { clock, actions } = this.#parts
+    const { clock, actions, logger } = this.#parts
     while (!this.#isClosed) {
       const { task, deadlineMs } = running.record
       if (running.isCancelled || clock.wallMs() >= deadlineMs) {
@@ -178,6 +179,7 @@ export class Operators {
           return
         }
         running.record = { ...running.record, step: error.message }
+        logger.debug('operator-retried', { operatorId: running.record.operatorId, ...told })
       }
       await new Promise<void>((resolve) => clock.after(PAUSE_MS, resolve))
     }
@@ -200,6 +202,7 @@ export class Operators {
         break
       } catch (error) {
         onlyCoded(error)
+        logger.debug('operator-end-unwritten', { operatorId: ended.operatorId, error: String(error) })
         // Somebody else has ended it, or this very write had arrived.
         if (error instanceof CordilleraError && error.code === 'VERSION_MISMATCH') break
         await new Promise<void>((resolve) => clock.after(PAUSE_MS, resolve))

@@ -24,7 +24,7 @@ const hashes: Readonly<Record<number, string>> = {
   3: '6e501db0549b007253e4c4b8b2e9df93',
   4: '16c57ea061ab020b7e56fd3e5025c2ce',
   5: 'b2e0de6deb8c829b703fb84c4b79643d',
-  6: '7ace3dfa76f479fa4136bdccbf4c8aba',
+  6: 'b82dd90c1362706c29ce3d1e88ad8b8f',
 }
 
 const to = { from: 1, to: 300, term: 70_000 }
