@@ -49,10 +49,10 @@ export class NodeOperatorActions implements RangeActions {
 
   async #change(task: Extract<RangeTask, { kind: 'change-replicas' }>, timeoutMs: number): Promise<void> {
     const { upkeep } = this.#parts
-    const { rangeId, add, remove, leads } = task
+    const { rangeId, add, remove, leads, votersLeft } = task
     if (add !== undefined && remove !== undefined) await upkeep.replace(rangeId, remove, add, timeoutMs)
     else if (add !== undefined) await upkeep.addReplica(rangeId, add, timeoutMs)
-    else if (remove !== undefined) await upkeep.removeReplica(rangeId, remove, timeoutMs)
+    else if (remove !== undefined) await upkeep.removeReplica(rangeId, remove, votersLeft ?? 1, timeoutMs)
     if (leads === true && add !== undefined) await upkeep.transferLeader(rangeId, add, timeoutMs)
   }
 
@@ -78,7 +78,9 @@ export class NodeOperatorActions implements RangeActions {
     if (target !== undefined && stray !== undefined) {
       await upkeep.replace(right.rangeId, stray.replicaId, target, timeoutMs)
     } else if (target !== undefined) await upkeep.addReplica(right.rangeId, target, timeoutMs)
-    else if (stray !== undefined) await upkeep.removeReplica(right.rangeId, stray.replicaId, timeoutMs)
+    else if (stray !== undefined) {
+      await upkeep.removeReplica(right.rangeId, stray.replicaId, lefts.length, timeoutMs)
+    }
   }
 }
 

@@ -57,7 +57,7 @@ export class OperatorPlans {
       case 'add-replica':
         return { kind: 'change-replicas', rangeId, add: operator.to }
       case 'remove-replica':
-        return { kind: 'change-replicas', rangeId, remove: operator.replicaId }
+        return { kind: 'change-replicas', rangeId, remove: operator.replicaId, votersLeft: operator.votersLeft }
       default: {
         const { replicaId, to, leads } = operator
         return { kind: 'change-replicas', rangeId, add: to, remove: replicaId, ...(leads && { leads }) }

@@ -128,8 +128,8 @@ export class RangeUpkeep {
     return this.#resizing.add(rangeId, nodeId, timeoutMs)
   }
 
-  removeReplica(rangeId: RangeId, replicaId: ReplicaId, timeoutMs: number): Promise<void> {
-    return this.#resizing.remove(rangeId, replicaId, timeoutMs)
+  removeReplica(rangeId: RangeId, replicaId: ReplicaId, votersLeft: number, timeoutMs: number): Promise<void> {
+    return this.#resizing.remove(rangeId, replicaId, votersLeft, timeoutMs)
   }
 
   transferLeader(rangeId: RangeId, nodeId: NodeId, timeoutMs: number): Promise<void> {

@@ -38,11 +38,15 @@ export class ReplicaResizing {
     await this.#ask('add-replica', rangeId, nodeId, timeoutMs)
   }
 
-  /** Resolves when the range does not have the replica. Rejects with `CONFLICT` when it is the last one; as {@link add}. */
-  async remove(rangeId: RangeId, replicaId: ReplicaId, timeoutMs: number): Promise<void> {
-    const answer = await this.#ask('remove-replica', rangeId, replicaId, timeoutMs)
+  /**
+   * Resolves when the range does not have the replica. Rejects with `CONFLICT` when fewer than `votersLeft` voters would be left
+   * of it; as {@link add}.
+   */
+  async remove(rangeId: RangeId, replicaId: ReplicaId, votersLeft: number, timeoutMs: number): Promise<void> {
+    const answer = await this.#ask('remove-replica', rangeId, replicaId, timeoutMs, votersLeft)
     if (answer === 'impossible') {
-      throw new CordilleraError('CONFLICT', { detail: `replica ${replicaId} is the last one of range ${rangeId}` })
+      const detail = `without replica ${replicaId} range ${rangeId} has fewer than ${votersLeft} voters`
+      throw new CordilleraError('CONFLICT', { detail })
     }
   }
 
@@ -56,19 +60,20 @@ export class ReplicaResizing {
 
   /** Another node asks. Throws `BAD_REQUEST`. */
   async onAsked(method: ResizingMethod, body: unknown): Promise<Answer | Undecided> {
-    const ids = Array.isArray(body) && body.length === 2 ? (body as unknown[]) : []
-    if (ids.length === 0 || !ids.every((id) => Number.isSafeInteger(id) && (id as number) > 0)) {
+    const counts = Array.isArray(body) && body.length === 3 ? (body as unknown[]) : []
+    if (counts.length === 0 || !counts.every((count) => Number.isSafeInteger(count) && (count as number) > 0)) {
       throw new CordilleraError('BAD_REQUEST', { detail: 'a range, and a node or a replica, are named by their ids' })
     }
-    return this.#step(method, ids[0] as number, ids[1] as number)
+    const [rangeId, id, votersLeft] = counts as [number, number, number]
+    return this.#step(method, rangeId, id, votersLeft)
   }
 
-  #ask(method: ResizingMethod, rangeId: RangeId, id: number, timeoutMs: number): Promise<Answer> {
-    const question = { rangeId, method, body: [rangeId, id], answers: ANSWERS }
-    return this.#parts.calls.ask({ ...question, here: () => this.#step(method, rangeId, id) }, timeoutMs)
+  #ask(method: ResizingMethod, rangeId: RangeId, id: number, timeoutMs: number, votersLeft = 1): Promise<Answer> {
+    const question = { rangeId, method, body: [rangeId, id, votersLeft], answers: ANSWERS }
+    return this.#parts.calls.ask({ ...question, here: () => this.#step(method, rangeId, id, votersLeft) }, timeoutMs)
   }
 
-  async #step(method: ResizingMethod, rangeId: RangeId, id: number): Promise<Answer | Undecided> {
+  async #step(method: ResizingMethod, rangeId: RangeId, id: number, votersLeft: number): Promise<Answer | Undecided> {
     const replica = this.#parts.replicas.replica(rangeId)
     if (replica?.core.role !== 'leader') return 'not-leader'
     if (!replica.isUsable) return 'running'
@@ -77,7 +82,7 @@ export class ReplicaResizing {
       const { descriptor } = replica
       return method === 'add-replica'
         ? decideAddition(descriptor, id, (peer) => isCaughtUp(replica, peer))
-        : decideRemoval(descriptor, id, replica.replicaId)
+        : decideRemoval(descriptor, id, replica.replicaId, votersLeft)
     }
     const step = decide()
     if (step.kind === 'done' || step.kind === 'impossible') {

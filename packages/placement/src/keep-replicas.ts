@@ -1,3 +1,4 @@
+import type { NodeId, ReplicaId } from '@cordillera/base'
 import {
   canSend,
   canTakeOver,
@@ -37,10 +38,7 @@ export function chooseRepair(standing: Standing, range: RangeStanding): Choice {
   const stray = range.picture.descriptor.replicas.find(({ type }) => type === 'learner')
   if (stray !== undefined) {
     const { replicaId, nodeId } = stray
-    return {
-      code: 'stray-learner',
-      operator: { kind: 'remove-replica', rangeId: range.rangeId, replicaId, from: nodeId },
-    }
+    return { code: 'stray-learner', operator: removal(standing, range, replicaId, nodeId) }
   }
   if (voters.length > standing.replicas) return chooseRemoval(standing, range)
   const dead = voters.find(({ isDead }) => isDead)
@@ -93,11 +91,11 @@ function chooseRemoval(standing: Standing, range: RangeStanding): Choice {
   if (others.length === 0) return 'leads'
   const [from] = others.filter((node) => hasQuorum(range.voters.filter((voter) => voter !== node))).sort(order)
   if (from === undefined) return 'would-lose-quorum'
-  const { rangeId } = range
-  return {
-    code: 'over-replicated',
-    operator: { kind: 'remove-replica', rangeId, replicaId: voterOn(range, from), from: from.nodeId },
-  }
+  return { code: 'over-replicated', operator: removal(standing, range, voterOn(range, from), from.nodeId) }
+}
+
+function removal({ replicas }: Standing, { rangeId }: RangeStanding, replicaId: ReplicaId, from: NodeId) {
+  return { kind: 'remove-replica', rangeId, replicaId, from, votersLeft: replicas } as const
 }
 
 /** Hands over what a draining or leaving node leads: to the node that leads the least of those that can take it. */

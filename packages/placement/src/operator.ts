@@ -11,12 +11,16 @@ export type Operator =
   | { readonly kind: 'merge'; readonly rangeId: RangeId; readonly rightId: RangeId }
   /** A learner that becomes a voter once it has caught up. */
   | { readonly kind: 'add-replica'; readonly rangeId: RangeId; readonly to: NodeId }
-  /** Never the leader's. */
+  /**
+   * Never the leader's. Whoever removes it leaves at least `votersLeft` voters, whatever has become of the range since: the
+   * replica may be needed by then.
+   */
   | {
       readonly kind: 'remove-replica'
       readonly rangeId: RangeId
       readonly replicaId: ReplicaId
       readonly from: NodeId
+      readonly votersLeft: number
     }
   | ReplaceReplica
   | { readonly kind: 'transfer-leader'; readonly rangeId: RangeId; readonly from: NodeId; readonly to: NodeId }

@@ -28,13 +28,21 @@ export function decideAddition(
   return { kind: 'change', changes: [{ kind: 'promote', replicaId: here.replicaId, nodeId }] }
 }
 
-/** `leader`: the replica that leads, which does not remove itself. `impossible`: it is the last one. */
-export function decideRemoval({ replicas }: Descriptor, replicaId: ReplicaId, leader: ReplicaId): ResizingStep {
+/**
+ * `leader`: the replica that leads, which does not remove itself. `impossible`: fewer than `votersLeft` voters would be left, of
+ * which there is always one.
+ */
+export function decideRemoval(
+  { replicas }: Descriptor,
+  replicaId: ReplicaId,
+  leader: ReplicaId,
+  votersLeft = 1,
+): ResizingStep {
   const going = replicas.find((place) => place.replicaId === replicaId)
   if (going === undefined) return DONE
   if (isJoint(replicas)) return { kind: 'wait', reason: 'joint' }
-  const isLast = replicas.every((place) => place === going || place.type !== 'voter')
-  if (going.type === 'voter' && isLast) return { kind: 'impossible' }
+  const others = replicas.filter((place) => place !== going && place.type === 'voter').length
+  if (going.type === 'voter' && others < Math.max(1, votersLeft)) return { kind: 'impossible' }
   if (replicaId === leader) return { kind: 'hand-over' }
   return { kind: 'change', changes: [{ kind: 'remove', replicaId, nodeId: going.nodeId }] }
 }

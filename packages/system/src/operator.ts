@@ -20,13 +20,17 @@ export type OperatorTask =
       readonly attempt: number
     }
   | { readonly kind: 'transfer-leader'; readonly rangeId: RangeId; readonly nodeId: NodeId }
-  /** `add`: a node; `remove`: a replica. Both: the one takes the place of the other, and with `leads` its leadership as well. */
+  /**
+   * `add`: a node; `remove`: a replica. Both: the one takes the place of the other, and with `leads` its leadership as well.
+   * `votersLeft`: so many voters, at least, are left by a removal; 1 where it is not there.
+   */
   | {
       readonly kind: 'change-replicas'
       readonly rangeId: RangeId
       readonly add?: NodeId
       readonly remove?: ReplicaId
       readonly leads?: boolean
+      readonly votersLeft?: number
     }
   | NodeTask
 
@@ -91,7 +95,7 @@ function isTask(value: unknown): value is OperatorTask {
     case 'transfer-leader':
       return isCount(task.nodeId)
     case 'change-replicas':
-      return [task.add, task.remove].every((id) => id === undefined || isCount(id))
+      return [task.add, task.remove, task.votersLeft].every((id) => id === undefined || isCount(id))
     default:
       return false
   }

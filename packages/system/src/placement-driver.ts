@@ -354,10 +354,10 @@ function operatorOf(task: RangeTask, { index }: Seat): Operator {
     case 'transfer-leader':
       return { kind: 'transfer-leader', rangeId, from: range?.leader ?? 0, to: task.nodeId }
     default: {
-      const { add, remove, leads = false } = task
+      const { add, remove, leads = false, votersLeft = 1 } = task
       if (remove === undefined) return { kind: 'add-replica', rangeId, to: add ?? 0 }
       const from = range?.descriptor.replicas.find(({ replicaId }) => replicaId === remove)?.nodeId ?? 0
-      if (add === undefined) return { kind: 'remove-replica', rangeId, replicaId: remove, from }
+      if (add === undefined) return { kind: 'remove-replica', rangeId, replicaId: remove, from, votersLeft }
       return { kind: 'replace-replica', rangeId, replicaId: remove, from, to: add, leads }
     }
   }
