@@ -30,15 +30,16 @@ export function takeMetrics(parts: {
     if (replica.core.quiescent) quiescent++
   }
   const { counts, stores } = replicas
+  const logged = log.stats
   const peers = links.stats
   return {
-    logFsyncTotal: log.stats.syncs,
-    logEntriesTotal: log.stats.entries,
-    logRecordsTotal: log.stats.records,
-    logBytesTotal: log.stats.bytes,
-    logSegments: log.stats.segments,
-    logCacheBytes: log.stats.cacheBytes,
-    logWritingMs: log.stats.writingForMs,
+    logFsyncTotal: logged.syncs,
+    logEntriesTotal: logged.entries,
+    logRecordsTotal: logged.records,
+    logBytesTotal: logged.bytes,
+    logSegments: logged.segments,
+    logCacheBytes: logged.cacheBytes,
+    logWritingMs: logged.writingForMs,
     storeHealth: CONDITIONS[stores.report.condition],
     storeSpace: LEVELS[stores.report.space],
     storeFreeBytes: stores.freeBytes,
