@@ -80,6 +80,10 @@ class Pair {
         if (this.right.merge?.kind === 'aborted')
           this.#propose('right', { kind: 'end', attempt: this.right.merge.attempt })
         break
+      case 8: // Most are applied soon.
+      case 9:
+        if (this.proposals.length > 0) this.apply(this.proposals.at(-1)!)
+        break
       default:
         if (this.proposals.length > 0) this.apply(this.proposals[at % this.proposals.length]!)
     }
@@ -204,6 +208,8 @@ describe('a merge', () => {
     const aborted = abortMerge(absorbing, 3)!
     expect(merge(aborted, left.epoch, frozen, 3)).toBeUndefined()
     expect(thaw(frozen, 5, 7, 2)).toBeUndefined()
+    // A freeze of the attempt that was given up comes too late.
+    expect(freeze(thaw(frozen, 5, 7, 3)!, 4, 7, 3)).toBeUndefined()
     expect(thaw(frozen, 5, 7, 3)).toEqual({ ...right, epoch: { version: 6, confVersion: 2 } })
     expect(thaw(right, 4, 7, 3)).toEqual({ ...right, epoch: { version: 5, confVersion: 2 } })
     expect(endMerge(aborted, 2)).toBeUndefined()
