@@ -433,6 +433,7 @@ export class CordilleraNode {
       ...{ nodeId, upkeep: this.upkeep, links: this.#links, clock, logger, founded: document.descriptors },
       router: () => this.router,
       registered: () => this.#whereabouts.registered(),
+      isFit: (node) => this.#replicas.stores.isFit(node),
     })
   }
 

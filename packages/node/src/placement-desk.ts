@@ -36,6 +36,8 @@ export interface PlacementDeskParts {
   router(): Router
   /** Every node of the cluster, as far as is known. */
   registered(): readonly RegisteredNode[]
+  /** See `StoreWatch.isFit`. */
+  isFit(nodeId: NodeId): boolean
 }
 
 type Errand =
@@ -59,7 +61,7 @@ export class PlacementDesk {
   readonly #settings: SettingsTable
 
   constructor(parts: PlacementDeskParts) {
-    const { upkeep, clock, logger, router, registered, nodeId: self, links, founded } = parts
+    const { upkeep, clock, logger, router, registered, nodeId: self, links, founded, isFit } = parts
     const { finder } = upkeep
     const table = new SystemTable({ router, clock })
     const ids = new IdAllocator({ router, clock, name: 'operator', first: 1 })
@@ -68,7 +70,7 @@ export class PlacementDesk {
     const actions = new NodeOperatorActions({ finder, upkeep, plans: this.#plans })
     const pinned = new Set(founded.map(({ start }) => start))
     this.driver = new PlacementDriver({
-      ...{ table, ids, actions, clock, logger, rangesMin: founded.length },
+      ...{ table, ids, actions, clock, logger, isFit, rangesMin: founded.length },
       nodes: () => registered().map(({ nodeId, locality }) => ({ nodeId, locality: parseLocality(locality) ?? [] })),
       isUp: (nodeId) => nodeId === self || links.isUp(nodeId),
       isPinned: (start) => pinned.has(start),

@@ -30,6 +30,8 @@ export interface NodePicture {
   readonly locality: Locality
   readonly membership: Membership
   readonly contact: { readonly kind: 'up' | 'down'; readonly sinceMs: number }
+  /** Its disk is slow, stalled or nearly full: it is given nothing until that is over. What it leads it sheds by itself. */
+  readonly isUnfit?: boolean
 }
 
 /** The admin API's word for a node. */

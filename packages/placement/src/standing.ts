@@ -255,9 +255,9 @@ export class Standing {
 }
 
 function standingOf(picture: ClusterPicture, node: NodePicture, at: number): NodeStanding {
-  const { membership, contact } = node
+  const { membership, contact, isUnfit = false } = node
   const isUp = contact.kind === 'up'
-  const receives = isUp && membership === 'member'
+  const receives = isUp && !isUnfit && membership === 'member'
   return newNode(node.nodeId, at, {
     isUp,
     isDead: isDead(picture, node),

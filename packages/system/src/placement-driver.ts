@@ -38,6 +38,8 @@ export interface PlacementDriverParts {
   nodes(): readonly { readonly nodeId: NodeId; readonly locality: Locality }[]
   /** Whether it is heard, here. */
   isUp(nodeId: NodeId): boolean
+  /** Whether its disk is well and has room, as far as this node was told. */
+  isFit(nodeId: NodeId): boolean
   /** A person, or the founding, put a boundary there. */
   isPinned(start: Key): boolean
   /** Ranges of a cluster that was just founded. */
@@ -172,7 +174,7 @@ export class PlacementDriver {
 
   /** Undefined: not everything has been heard of yet. */
   #tryPicture(seat: Seat): ClusterPicture | undefined {
-    const { clock, nodes, isPinned } = this.#parts
+    const { clock, nodes, isPinned, isFit } = this.#parts
     const nowMs = clock.now()
     if (!seat.index.isWhole || nowMs - seat.sinceMs < SILENT_MS) return undefined
     const ranges = seat.index.ranges().map((range) => {
@@ -180,7 +182,8 @@ export class PlacementDriver {
       return { ...range, leader: isHeard ? range.leader : 0, startIsPinned: isPinned(range.descriptor.start) }
     })
     const pictured = nodes().map(({ nodeId, locality }): NodePicture => {
-      return { nodeId, locality, membership: seat.memberships.of(nodeId), contact: this.#contact(seat, nodeId, nowMs) }
+      const contact = this.#contact(seat, nodeId, nowMs)
+      return { nodeId, locality, membership: seat.memberships.of(nodeId), contact, isUnfit: !isFit(nodeId) }
     })
     const underWay = new Map(seat.planning)
     for (const { task, state } of seat.operators.recent(UNSEEN_MS, BACK_OFF_MS)) {
