@@ -189,8 +189,8 @@ test.each([7, 8])(
     const world = await World.founded(seed)
     expect((await world.attemptAll('put')).outcomes).toEqual(OK)
     const incarnations = world.machines.map(({ node }) => node)
-    // Less than the reserve, more than a quarter of it.
-    for (const machine of world.machines) machine.fillDisk(40 << 10)
+    // Less than the reserve, more than a quarter of it, also when the log prepares one more segment.
+    for (const machine of world.machines) machine.fillDisk(56 << 10)
     await world.pass(2_000)
     const puts = await world.attemptAll('put')
     expect(puts.outcomes).toEqual(new Set(['DISK_FULL']))
