@@ -43,15 +43,25 @@ const ASK_TIMEOUT_MS = 2_000
 const FULL_BEATS = 60
 /** A change of less than this part of a figure is told with the next full beat. */
 const PART = 0.1
+/** A range that nothing was applied to is measured again so late: what it takes on disk changes with compactions alone. */
+const MEASURE_MS = 60_000
 const LOAD_MIN = 5
 const BYTES_MIN = 256 << 10
 const LAG_ENTRIES_MAX = 1_024
+
+interface Measured {
+  readonly version: number
+  readonly appliedIndex: number
+  readonly atMs: number
+  readonly bytes: number
+}
 
 export class Heartbeats {
   readonly #parts: HeartbeatsParts
   readonly #told = new Map<RangeId, Told>()
   /** Since when a range has been of its version. */
   readonly #since = new Map<RangeId, { readonly version: number; readonly atMs: number }>()
+  readonly #measured = new Map<RangeId, Measured>()
   #driver: NodeId = 0
   #sequence = 0
   #beatsToFull = 0
@@ -105,16 +115,29 @@ export class Heartbeats {
       led.add(rangeId)
       this.#noteVersion(rangeId, epoch.version)
       const { readsPerSec, writesPerSec } = load.of(rangeId)
-      const bytes = await this.#parts.state.approximateBytes(replica.descriptor)
+      const bytes = await this.#bytesOf(replica)
       const at = `${replica.term}:${epoch.version}:${epoch.confVersion}:${this.#behind(replica)}`
       const now = { at, bytes, load: readsPerSec + writesPerSec }
       if (!isNews(this.#told.get(rangeId), now)) continue
       this.#told.set(rangeId, now)
       beats.push(this.#describe(replica, bytes))
     }
-    for (const rangeId of this.#told.keys()) if (!led.has(rangeId)) this.#told.delete(rangeId)
-    for (const rangeId of this.#since.keys()) if (!led.has(rangeId)) this.#since.delete(rangeId)
+    for (const known of [this.#told, this.#since, this.#measured]) {
+      for (const rangeId of known.keys()) if (!led.has(rangeId)) known.delete(rangeId)
+    }
     return beats
+  }
+
+  /** Asking the engine costs more than all the rest of a beat: ranges at rest are not asked for. */
+  async #bytesOf({ descriptor, core: { appliedIndex } }: Replica): Promise<number> {
+    const { state, clock } = this.#parts
+    const { rangeId, epoch } = descriptor
+    const known = this.#measured.get(rangeId)
+    const isSame = known?.version === epoch.version && known.appliedIndex === appliedIndex
+    if (isSame && clock.now() - known.atMs < MEASURE_MS) return known.bytes
+    const bytes = await state.approximateBytes(descriptor)
+    this.#measured.set(rangeId, { version: epoch.version, appliedIndex, atMs: clock.now(), bytes })
+    return bytes
   }
 
   #describe(replica: Replica, bytes: number): RangeBeat {
