@@ -307,4 +307,12 @@ export const mutants = [
     put: 'others < 1',
     test: 'packages/placement',
   },
+  {
+    name: 'driver-moves-itself',
+    row: '32: who leads the system range decides all placement, and would be moved back by the next one',
+    file: 'packages/placement/src/leader-balance.ts',
+    find: 'range.rangeId === SYSTEM_RANGE_ID || this.isLargest(range, from)',
+    put: 'this.isLargest(range, from)',
+    test: 'packages/placement',
+  },
 ]

@@ -11,6 +11,7 @@ import {
   type OperatorRecord,
   type OperatorTask,
   PlacementDriver,
+  rangesOf,
   SettingsTable,
   SystemTable,
 } from '@cordillera/system'
@@ -185,12 +186,25 @@ export class PlacementDesk {
     return isOfRange(request) ? this.#startOnRange(request) : this.#startOnNode(request)
   }
 
+  /** What placement does by itself ends first; what somebody else has asked for is in the way. */
   async #startOnRange(request: RangeRequest): Promise<OperatorInfo> {
-    const { operators } = this.driver
-    const running = operators.of(request.rangeId)
-    if (running !== undefined && isSame(running.task, request)) return describeOperator(running)
-    const task = await this.#plans.plan(request)
-    return describeOperator(await operators.start(task, BY_COMMAND, OPERATOR_MS))
+    const { clock } = this.#parts
+    const deadlineMs = clock.now() + PATIENCE_MS
+    for (;;) {
+      const { operators } = this.driver
+      const running = operators.of(request.rangeId)
+      if (running !== undefined && isSame(running.task, request)) return describeOperator(running)
+      const task = await this.#plans.plan(request)
+      try {
+        return describeOperator(await operators.start(task, BY_COMMAND, OPERATOR_MS))
+      } catch (error) {
+        const other = rangesOf(task).flatMap((rangeId) => operators.of(rangeId) ?? [])[0]
+        const isOver = clock.now() >= deadlineMs || other?.reason === BY_COMMAND
+        if (isOver || !(error instanceof CordilleraError) || error.code !== 'CONFLICT') throw error
+        await operators.await(other?.operatorId ?? 0, deadlineMs - clock.now()).catch(onlyCoded)
+      }
+      await new Promise<void>((resolve) => clock.after(PAUSE_MS, resolve))
+    }
   }
 
   async #startOnNode({ kind, nodeId }: NodeTask): Promise<OperatorInfo> {
@@ -214,6 +228,8 @@ export class PlacementDesk {
 
 const BY_COMMAND = 'by command'
 const CANCEL_MS = 6_000
+/** Below the deadline of a question to the driver. */
+const PATIENCE_MS = 4_000
 
 /** Whether somebody else may do better. An operator that may have been begun is not begun again. */
 function isPassing({ code }: CordilleraError, { name }: Errand): boolean {
@@ -246,6 +262,10 @@ export function describeOperator(record: OperatorRecord): OperatorInfo {
     ...(error && { error }),
     ...(result && { result }),
   }
+}
+
+function onlyCoded(error: unknown): void {
+  if (!(error instanceof CordilleraError)) throw error
 }
 
 /** As codes of this API are written. */

@@ -111,7 +111,7 @@ export const defaultPlacementSettings: PlacementSettings = {
   balanceLoadMinPerSec: 100,
   movesPerNodeMax: 2,
   moveBytesPerNodeMax: 256 << 20,
-  transfersPerNodeMax: 4,
+  transfersPerNodeMax: 16,
   splitsMax: 16,
   mergesMax: 4,
 }

@@ -322,6 +322,15 @@ describe('merges', () => {
   })
 })
 
+it('the leader of the system range, which decides, is where it is, however uneven leaderships are', () => {
+  const ranges = [1, 10, 11, 12].map((rangeId) => ({ on: [1, 2, 3], rangeId, leader: 1 }))
+  const small: SmallPicture = { nodes: flat(3), ranges, settings: { transfersPerNodeMax: 1 } }
+  const moves = decided(small).filter((text) => text.startsWith('leader-count'))
+  expect(moves.length).toBeGreaterThan(0)
+  for (const move of moves) expect(move).not.toMatch(/transfer 1 /)
+  expect(why(small, 1, 'balance-leaders')).toBe('no system-range')
+})
+
 it('every decision and every answer has a sentence', () => {
   const ranges = Array.from({ length: 12 }, (_, i) => ({ on: [1, 2, 3], bytes: i << 23, readsPerSec: i * 400 }))
   const picture = smallPicture({ nodes: ['a=1', 'a=1', 'a=2', 'a=2', 'a=3'], states: { 2: 'dead' }, ranges })

@@ -1,4 +1,5 @@
 import type { RangeId } from '@cordillera/base'
+import { SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { whyUntouchable } from './candidates.js'
 import type { ClusterPicture } from './cluster-picture.js'
 import { describeDoing, describeNo } from './describe.js'
@@ -122,6 +123,7 @@ class DecisionRound {
   }
 
   #whyLeaderStays(range: RangeStanding): NoCode {
+    if (range.rangeId === SYSTEM_RANGE_ID) return 'system-range'
     const balance = new LeaderBalance(this.#standing)
     if (balance.isGiant(range)) return 'hot-range'
     const untouchable = whyUntouchable(range)

@@ -1,3 +1,4 @@
+import { SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import {
   type Band,
   bandBeside,
@@ -24,7 +25,8 @@ import type { NodeStanding, RangeStanding, Standing } from './standing.js'
  *
  * A leadership moves for its load only when that leaves the receiver below what the giver had by a margin of half the
  * tolerance: noise of a quarter of the tolerance does not bring it back. The largest range of a node stays where it is when
- * it is at least half an even share; the others make room for it. See decisions/0004.
+ * it is at least half an even share; the others make room for it. See decisions/0004. Who leads the system range decides all
+ * this: were it moved, the next one would begin by hearing everything anew, and move it back.
  */
 export class LeaderBalance {
   readonly #standing: Standing
@@ -169,7 +171,7 @@ export class LeaderBalance {
 
   /** What becomes better when the leadership moves; undefined when that is not worth it. */
   #gainOf(range: RangeStanding, from: NodeStanding, to: NodeStanding): Gain | undefined {
-    if (this.isLargest(range, from)) return undefined
+    if (range.rangeId === SYSTEM_RANGE_ID || this.isLargest(range, from)) return undefined
     const counts = this.#gainOfCount(range, from, to)
     const { gain: loads, difference } = this.#gainOfLoad(range, from, to)
     if (!isWorth(counts, loads)) return undefined

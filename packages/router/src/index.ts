@@ -1,3 +1,4 @@
+export { DescriptorCache } from './descriptor-cache.js'
 export { defaultRouterLimits, type RouterLimits } from './limits.js'
 export type { TimestampsNeeded } from './pending-batch.js'
 export type { RangeCall } from './range-call.js'

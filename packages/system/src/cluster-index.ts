@@ -1,5 +1,6 @@
 import { CordilleraError, type Key, type NodeId, type RangeId, type Term } from '@cordillera/base'
-import { type Descriptor, decodeDescriptor, encodeDescriptor, isNewerDescriptor } from '@cordillera/ranges'
+import { compareEpochs, type Descriptor, decodeDescriptor, encodeDescriptor } from '@cordillera/ranges'
+import { DescriptorCache } from '@cordillera/router'
 
 /**
  * What the placement driver knows of all ranges, from the heartbeats of those that lead them: what has changed at once, everything
@@ -36,6 +37,7 @@ export interface IndexedRange extends Omit<RangeBeat, 'unchangedMs'> {
 }
 
 export class ClusterIndex {
+  readonly #order = new DescriptorCache()
   readonly #ranges = new Map<RangeId, IndexedRange>()
   readonly #beats = new Map<NodeId, { readonly sequence: number; readonly atMs: number }>()
 
@@ -53,43 +55,36 @@ export class ClusterIndex {
     return this.#beats.get(nodeId)?.atMs
   }
 
+  get(rangeId: RangeId): IndexedRange | undefined {
+    return this.#ranges.get(rangeId)
+  }
+
   /** In the order of keys. */
   ranges(): IndexedRange[] {
-    const byStart = (a: IndexedRange, b: IndexedRange): number => (a.descriptor.start < b.descriptor.start ? -1 : 1)
-    return [...this.#ranges.values()].sort(byStart)
+    return Array.from(this.#order.all(), ({ rangeId }) => this.#ranges.get(rangeId)!)
   }
 
   /** Whether it has every key: before that a picture of the cluster would be wrong. */
   get isWhole(): boolean {
     let at: Key | null = ''
-    for (const { descriptor } of this.ranges()) {
-      if (descriptor.start !== at) return false
-      at = descriptor.end
-      if (at === null) return true
+    for (const { start, end } of this.#order.all()) {
+      if (start !== at) return false
+      at = end
     }
-    return false
+    return at === null
   }
 
   #learn(nodeId: NodeId, { unchangedMs, ...beat }: RangeBeat, nowMs: number): void {
     const { descriptor, term } = beat
     const known = this.#ranges.get(descriptor.rangeId)
-    if (known !== undefined && isNewerDescriptor(known.descriptor, descriptor)) return
-    if (known !== undefined && !isNewerDescriptor(descriptor, known.descriptor) && term < known.term) return
-    for (const other of this.#overlapping(descriptor)) {
-      if (other.rangeId === descriptor.rangeId) continue
-      if (!isNewerDescriptor(descriptor, other)) return
-      this.#ranges.delete(other.rangeId)
+    const isKnown = known !== undefined && compareEpochs(known.descriptor.epoch, descriptor.epoch) === 0
+    if (isKnown && term < known.term) return
+    if (!isKnown) {
+      const replaced = this.#order.tryLearn(descriptor)
+      if (replaced === undefined) return
+      for (const { rangeId } of replaced) this.#ranges.delete(rangeId)
     }
     this.#ranges.set(descriptor.rangeId, { ...beat, leader: nodeId, lastChangedMs: nowMs - unchangedMs })
-  }
-
-  /** Only what has another span can: most beats say nothing new of it. */
-  #overlapping(descriptor: Descriptor): Descriptor[] {
-    const { rangeId, start, end } = descriptor
-    const known = this.#ranges.get(rangeId)?.descriptor
-    if (known !== undefined && known.start === start && known.end === end) return []
-    const all = Array.from(this.#ranges.values(), (one) => one.descriptor)
-    return all.filter((one) => (end === null || one.start < end) && (one.end === null || one.end > start))
   }
 }
 

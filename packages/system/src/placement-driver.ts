@@ -348,7 +348,7 @@ function isInPicture(task: RangeTask, ranges: ClusterPicture['ranges']): boolean
 /** An operator as the picture has it. */
 function operatorOf(task: RangeTask, { index }: Seat): Operator {
   const { rangeId } = task
-  const range = index.ranges().find(({ descriptor }) => descriptor.rangeId === rangeId)
+  const range = index.get(rangeId)
   switch (task.kind) {
     case 'split':
       return { kind: 'split', rangeId, key: task.key }
