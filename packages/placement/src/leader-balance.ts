@@ -176,7 +176,9 @@ export class LeaderBalance {
     const { gain: loads, difference } = this.#gainOfLoad(range, from, to)
     if (!isWorth(counts, loads)) return undefined
     const isForLoad = loads > 0 && range.load >= this.#loadMinPerSec && difference >= this.#marginPerSec
-    const isForCount = counts >= this.#countGainMin && from.leaders - to.leaders >= 2
+    // Who has too many itself hands over first: nothing is passed on.
+    const hasRoom = to.leaders < this.#countsOf(to).innerHigh
+    const isForCount = hasRoom && counts >= this.#countGainMin && from.leaders - to.leaders >= 2
     if (!isForLoad && !isForCount) return undefined
     return { total: counts + loads, difference, code: isForLoad && loads >= counts ? 'load' : 'leader-count' }
   }
