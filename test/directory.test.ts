@@ -1,6 +1,6 @@
 import { cpSync, rmSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { freePorts } from '../tools/local-cluster.mjs'
+import { freePorts, type NodeProcess } from '../tools/local-cluster.mjs'
 import { eventually } from './eventually.js'
 import { get, put } from './http-client.js'
 import { newNode, scratchDirectory, startCluster } from './scratch.js'
@@ -68,18 +68,30 @@ test('a joiner that is restarted with --init founds nothing', async () => {
   expect(await get(joiner!.url, 'a')).toBe('kept')
 })
 
-test('a fourth node is refused with a code, by whomever it asks', async () => {
+test('a fourth node joins by whomever it asks, and has its id for ever', async () => {
   const cluster = await startCluster()
   for (const [i, member] of cluster.nodes.entries()) {
-    const directory = scratchDirectory()
-    const fourth = await newNode({ name: `fourth-${i}`, directory, flags: ['--join', member.peerAddress] })
-    fourth.start()
-    expect(await fourth.exited).toEqual({ code: 1, signal: null })
-    expect(fourth.log()).toMatch(/^cordillera: JOIN_REFUSED: /m)
+    const late = await newNode({ name: `late-${i}`, flags: ['--join', member.peerAddress] })
+    late.start()
+    await late.waitUntilReady()
+    const id = await eventually('it is known', () => idOf(member, late))
+    expect(id).toBe(4 + i)
+    await late.kill()
+    late.start([])
+    await late.waitUntilReady()
+    expect(await idOf(member, late)).toBe(id)
   }
-  expect(await cluster.nodes[0]!.json('/v1/admin/cluster')).toMatchObject({ nodeCount: 3 })
-  await put(cluster.nodes[0]!.url, 'a', 'served')
+  await eventually('everybody knows of six', async () => {
+    const counts = await Promise.all(cluster.nodes.map((node) => node.json('/v1/admin/cluster')))
+    return counts.every(({ nodeCount }) => nodeCount === 6)
+  })
 })
+
+/** Of a node, as another one has it. */
+async function idOf(member: NodeProcess, { peerAddress }: NodeProcess): Promise<number | undefined> {
+  const { nodes } = await member.json('/v1/admin/nodes')
+  return nodes.find((node: { readonly peerAddress: string }) => node.peerAddress === peerAddress)?.nodeId
+}
 
 test('a cluster whose nodes have all moved meets again by --join', async () => {
   const cluster = await startCluster()

@@ -4,19 +4,21 @@ import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { Replicas, type SystemSeat } from '@cordillera/replicas'
 import { defaultRouterLimits, Router } from '@cordillera/router'
 import { StateStore } from '@cordillera/state'
-import { decodeHeartbeat, Oracle, Snapshots, TimestampClient } from '@cordillera/system'
+import { Admissions, decodeHeartbeat, Oracle, Snapshots, TimestampClient } from '@cordillera/system'
 import { type PeerHandlers, PeerLinks } from '@cordillera/wire'
 import type { ClusterInfo, NodeInfo, RangeInfo } from './admin.js'
 import { describeCluster, describeNode, describeRange, type RangeFilter, selectDescriptors } from './cluster-view.js'
 import type { NodeConfig, NodePorts } from './config.js'
-import { type FoundedIdentity, Founding } from './founding.js'
+import { type Admit, type FoundedIdentity, Founding } from './founding.js'
 import { createFoundingReplicas } from './founding-replicas.js'
 import { Heartbeats } from './heartbeats.js'
+import type { NodeAt } from './join-messages.js'
 import { LatencyWindow } from './latency-window.js'
 import { LeaderPlacement } from './leader-placement.js'
 import { LoadMeter } from './load-meter.js'
 import { type NodeMetrics, takeMetrics } from './metrics.js'
 import { NodeReports } from './node-reports.js'
+import { PeerBook } from './peer-book.js'
 import { PlacementDesk } from './placement-desk.js'
 import { RangeUpkeep, UPKEEP_METHODS, type UpkeepMethod } from './range-upkeep.js'
 import { readReplicated } from './replicated-indexes.js'
@@ -115,10 +117,13 @@ export class CordilleraNode {
     await links.start()
     const identity = await founding.found()
     await createFoundingReplicas({ state, log, founding }, identity)
-    const node = new CordilleraNode({ config, ports, identity, state, log, links, fsyncs })
+    const book = new PeerBook(ports.identityDisk, logger)
+    const remembered = await book.read()
+    const node = new CordilleraNode({ config, ports, identity, state, log, links, fsyncs, book, remembered })
     late.replicas = node.#replicas
     late.handlers = node.#peerHandlers()
     node.#begin()
+    founding.admitWith(node.#admission())
     return node
   }
 
@@ -130,8 +135,10 @@ export class CordilleraNode {
     readonly log: RaftLog
     readonly links: PeerLinks
     readonly fsyncs: LatencyWindow
+    readonly book: PeerBook
+    readonly remembered: readonly NodeAt[]
   }) {
-    const { config, ports, identity, state, log, links } = parts
+    const { config, ports, identity, state, log, links, book, remembered } = parts
     const { clock, random, logger, transport } = ports
     this.identity = identity
     this.#ports = ports
@@ -194,7 +201,9 @@ export class CordilleraNode {
       onRouteLost: (rangeId) => this.upkeep.onLost(rangeId),
       onRouteMissing: (key) => this.upkeep.onMissing(key),
     })
-    this.#whereabouts = new Whereabouts({ config, identity, router: this.router, links, transport, clock, logger })
+    this.#whereabouts = new Whereabouts({
+      ...{ config, identity, router: this.router, links, transport, clock, logger, book, remembered },
+    })
     this.#leaderPlacement = new LeaderPlacement({ nodeId, replicas: this.#replicas, links, clock, logger })
     this.#space = this.#newSpaceMeter()
     this.#storeTalk = this.#newStoreTalk()
@@ -456,7 +465,13 @@ export class CordilleraNode {
 
   /** Every node of the cluster, as far as is known. */
   #nodeIds(): NodeId[] {
-    return this.#whereabouts.registered().map((node) => node.nodeId)
+    return this.#whereabouts.nodeIds()
+  }
+
+  #admission(): Admit {
+    const first = 1 + Math.max(...this.identity.document.nodes.map(({ nodeId }) => nodeId))
+    const admissions = new Admissions({ router: () => this.router, clock: this.#ports.clock, first })
+    return (token) => admissions.admit(token)
   }
 
   /** What runs beside the leader of the system range. */

@@ -10,6 +10,7 @@ import {
   encodeQuestion,
   type JoinAnswer,
   type JoinQuestion,
+  type NodeAt,
 } from './join-messages.js'
 import { isShortText, SHORT_TEXT_CHARS_MAX } from './json-shapes.js'
 
@@ -20,6 +21,9 @@ import { isShortText, SHORT_TEXT_CHARS_MAX } from './json-shapes.js'
  * of anyone at any step is made good by asking again. The founder says "begin" only once every joiner has said that
  * the document is durable with it: no election takes place before that anywhere, because no replica exists. A
  * directory with an identity never founds and never asks for a place again, whatever the flags say.
+ *
+ * Who comes later joins: any member that reaches the system range gives it an id of its own, durably under its token, and the
+ * document, which names the cluster. It holds nothing before placement gives it replicas.
  */
 export interface FoundedIdentity {
   readonly clusterId: string
@@ -29,6 +33,9 @@ export interface FoundedIdentity {
   /** Whether the document's replicas were made by an earlier start. */
   readonly replicasCreated: boolean
 }
+
+/** The id of a node that joins, by its token; durable when it resolves. Rejects with a coded error, to be tried again. */
+export type Admit = (token: string) => Promise<NodeId>
 
 const ASK_MS = 500
 const ASK_TIMEOUT_MS = 2_000
@@ -51,6 +58,7 @@ export class Founding {
   readonly #refusedBy = new Set<string>()
   /** Joiners that have the document durably, by token. */
   readonly #prepared = new Set<string>()
+  #admit: Admit | undefined
 
   constructor(config: NodeConfig, ports: NodePorts) {
     this.#config = config
@@ -94,38 +102,63 @@ export class Founding {
     await this.#write({ ...this.#identity, replicasCreated: true })
   }
 
+  /** From now on this node can ask the system range for the ids of nodes that join. */
+  admitWith(admit: Admit): void {
+    this.#admit = admit
+  }
+
   /** Answers a question that came over the transport. Rejects with a coded error, which the asker is told. */
-  onGuest(body: Uint8Array): Promise<Uint8Array> {
-    const answer = this.#queue.then(async () => encodeAnswer(await this.#answer(decodeQuestion(body))))
+  async onGuest(body: Uint8Array): Promise<Uint8Array> {
+    const question = decodeQuestion(body)
+    const answer = this.#queue.then(() => this.#answer(question))
     this.#queue = answer.catch(() => {})
-    return answer
+    return encodeAnswer((await answer) ?? (await this.#answerLater(question)))
   }
 
   // --- the founder ---
 
-  async #answer(question: JoinQuestion): Promise<JoinAnswer> {
+  /** Undefined: the question is of somebody who joins the founded cluster. */
+  async #answer(question: JoinQuestion): Promise<JoinAnswer | undefined> {
     const identity = this.#identity!
     if (identity.phase === 'joining') return { kind: 'not-founder' }
     if (identity.phase === 'founding') return this.#answerFounding(question)
-    if (identity.phase === 'founded' && question.clusterId === identity.document.clusterId) return this.#begin(identity)
-    if (!this.#isFounder()) {
-      if (identity.phase === 'prepared') return { kind: 'not-founder' }
-      throw refused('it is founded')
-    }
-    const place = identity.places.find(({ token }) => token === question.token)
-    if (place === undefined) throw refused(identity.phase === 'founded' ? 'it is founded' : 'every place is taken')
+    const { clusterId } = identity.document
+    if (identity.phase === 'founded' && question.clusterId === clusterId) return this.#begin(identity)
+    if (question.clusterId !== undefined && question.clusterId !== clusterId) throw refused('it is another cluster')
+    if (identity.phase === 'prepared' && !this.#isFounder()) return { kind: 'not-founder' }
+    const place = this.#isFounder() ? identity.places.find(({ token }) => token === question.token) : undefined
+    if (place === undefined) return identity.phase === 'founded' ? undefined : { kind: 'wait' }
     if (question.clusterId === undefined) {
       return { kind: 'document', nodeId: place.node.nodeId, document: identity.document }
     }
-    if (question.clusterId !== identity.document.clusterId) throw refused('it is another cluster')
     this.#prepared.add(question.token)
     await this.#tryFound()
     const after = this.#identity!
     return after.phase === 'founded' ? this.#begin(after) : { kind: 'wait' }
   }
 
-  #begin({ nodeId, incarnation }: { readonly nodeId: NodeId; readonly incarnation: Incarnation }): JoinAnswer {
-    return { kind: 'begin', member: { nodeId, incarnation, peerAddress: this.#config.peerAddress } }
+  #begin(member: { readonly nodeId: NodeId; readonly incarnation: Incarnation }): JoinAnswer {
+    return { kind: 'begin', member: this.#placeOf(member) }
+  }
+
+  #placeOf({ nodeId, incarnation }: { readonly nodeId: NodeId; readonly incarnation: Incarnation }): NodeAt {
+    return { nodeId, incarnation, peerAddress: this.#config.peerAddress }
+  }
+
+  async #answerLater({ token, peerAddress }: JoinQuestion): Promise<JoinAnswer> {
+    const identity = this.#identity!
+    assert(identity.phase === 'founded', 'only a founded cluster is joined')
+    const { logger } = this.#ports
+    try {
+      const nodeId = await this.#admit?.(token)
+      if (nodeId === undefined) return { kind: 'wait' }
+      logger.info('node-admitted', { nodeId, peerAddress })
+      return { kind: 'member', nodeId, document: identity.document, member: this.#placeOf(identity) }
+    } catch (error) {
+      if (!(error instanceof CordilleraError)) throw error
+      logger.debug('admission-retried', { peerAddress, code: error.code })
+      return { kind: 'wait' }
+    }
   }
 
   async #answerFounding(question: JoinQuestion): Promise<JoinAnswer> {
@@ -217,6 +250,11 @@ export class Founding {
       const node = document.nodes.find((candidate) => candidate.nodeId === nodeId)
       assert(node !== undefined, 'a document is for a node that it names')
       await this.#write({ phase: 'prepared', incarnation, nodeId, document, places: [{ token, node }] })
+    } else if (answer.kind === 'member' && identity.phase === 'joining') {
+      const { incarnation } = identity
+      const { document, nodeId, member } = answer
+      this.#ports.logger.info('cluster-joined', { clusterId: document.clusterId, nodeId, member: member.nodeId })
+      await this.#write({ phase: 'founded', incarnation, nodeId, document, places: [], replicasCreated: true })
     } else if (answer.kind === 'begin' && identity.phase === 'prepared') {
       await this.#write({ ...(identity as PreparedIdentity), phase: 'founded', replicasCreated: false })
     }
@@ -311,7 +349,5 @@ function randomHex(random: Random): string {
 }
 
 function refused(why: string): CordilleraError {
-  return new CordilleraError('JOIN_REFUSED', {
-    detail: `the cluster takes no further node: ${why}. Nodes can join only while a cluster is founded`,
-  })
+  return new CordilleraError('JOIN_REFUSED', { detail: `the cluster does not take this node: ${why}` })
 }

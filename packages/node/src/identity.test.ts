@@ -84,6 +84,8 @@ describe('the identity of a directory', () => {
     const member = { phase: 'founded', incarnation: 1, nodeId: 1, document, places: [], replicasCreated: true }
     const decode = (text: string) => decodeIdentity(sealed(text))
     expect(decode(JSON.stringify(member))).toEqual(member)
+    const joined = { ...member, nodeId: 2 }
+    expect(decode(JSON.stringify(joined))).toEqual(joined)
     const wrong = [
       '',
       '{',
@@ -95,7 +97,8 @@ describe('the identity of a directory', () => {
       JSON.stringify({ ...joining, token: 'short' }),
       JSON.stringify({ ...founding, places: [{ token: 'a'.repeat(32) }] }),
       JSON.stringify({ ...founding, nodes: '3' }),
-      JSON.stringify({ ...member, nodeId: 2 }),
+      JSON.stringify({ ...member, nodeId: 2, replicasCreated: false }),
+      JSON.stringify({ ...member, nodeId: 0 }),
       JSON.stringify({ ...member, replicasCreated: undefined }),
       JSON.stringify({ ...member, document: { ...document, descriptors: document.descriptors.slice(1) } }),
     ]

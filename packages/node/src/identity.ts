@@ -3,14 +3,14 @@ import { assert, CordilleraError, type Incarnation, type NodeId } from '@cordill
 import type { Disk } from '@cordillera/raft-log'
 import { type FoundingDocument, type FoundingNode, isFoundingDocument, isFoundingNode } from './founding-document.js'
 import { isCount, isHex, isObject } from './json-shapes.js'
+import { readSmallFile, replaceSmallFile } from './small-file.js'
 
 export type { FoundingDocument, FoundingNode }
 
 /**
  * Who a directory is, durably: written before anything that follows from it is said to anyone.
  *
- * One small file, replaced whole: the new one is written and synced under another name, renamed over the old one, and
- * the directory is synced. It carries a format number and a checksum; anything else in its place is
+ * One small file, replaced whole. It carries a format number and a checksum; anything else in its place is
  * `DIRECTORY_INVALID`, never "no identity". Once founded, a directory keeps its cluster and node id for ever.
  */
 export type Identity = JoiningIdentity | FoundingIdentity | PreparedIdentity | FoundedIdentityRecord
@@ -60,38 +60,19 @@ export interface Place {
 }
 
 const FILE = 'identity'
-const NEXT_FILE = 'identity.next'
 const FORMAT = 1
-const BYTES_MAX = 64 << 20
 
 /** The directory's identity; undefined when it has none. Throws `DIRECTORY_INVALID`. */
 export async function readIdentity(disk: Disk): Promise<Identity | undefined> {
-  if (!(await disk.list()).includes(FILE)) return undefined
-  const file = await disk.open(FILE, { create: false })
-  try {
-    const size = await file.size()
-    if (size > BYTES_MAX) throw invalid('it is too large')
-    const bytes = new Uint8Array(size)
-    if ((await file.read(bytes, 0)) !== size) throw invalid('it is cut off')
-    return decodeIdentity(bytes)
-  } finally {
-    await file.close()
-  }
+  const bytes = await readSmallFile(disk, FILE).catch((error) => {
+    throw error instanceof CordilleraError && error.code === 'CORRUPT' ? invalid(error.message) : error
+  })
+  return bytes && decodeIdentity(bytes)
 }
 
 /** Durable when it resolves; before that, the former identity or this one is found after a crash. */
-export async function writeIdentity(disk: Disk, identity: Identity): Promise<void> {
-  const bytes = encodeIdentity(identity)
-  const file = await disk.open(NEXT_FILE, { create: true })
-  try {
-    await file.truncate(0)
-    await file.write([bytes], 0)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await disk.rename(NEXT_FILE, FILE)
-  await disk.syncDirectory()
+export function writeIdentity(disk: Disk, identity: Identity): Promise<void> {
+  return replaceSmallFile(disk, FILE, encodeIdentity(identity))
 }
 
 /** `format checksum` on the first line, JSON on the second. */
@@ -121,16 +102,18 @@ function isIdentity(value: unknown): value is Identity {
     case 'founding':
       return isHex(value.clusterId) && isCount(value.nodes) && isCount(value.ranges) && arePlaces(value.places)
     case 'founded':
-      return typeof value.replicasCreated === 'boolean' && isMember(value)
+      return typeof value.replicasCreated === 'boolean' && isMember(value, value.replicasCreated)
     case 'prepared':
-      return isMember(value)
+      return isMember(value, false)
     default:
       return false
   }
 }
 
-function isMember({ document, nodeId, places }: Record<string, unknown>): boolean {
-  return isFoundingDocument(document) && document.nodes.some((node) => node.nodeId === nodeId) && arePlaces(places)
+/** `mayBeLater`: a node that joined the founded cluster, which has no replica of the document. */
+function isMember({ document, nodeId, places }: Record<string, unknown>, mayBeLater: boolean): boolean {
+  if (!isFoundingDocument(document) || !isCount(nodeId) || !arePlaces(places)) return false
+  return mayBeLater || document.nodes.some((node) => node.nodeId === nodeId)
 }
 
 function arePlaces(values: unknown): boolean {

@@ -18,6 +18,12 @@ const answers: JoinAnswer[] = [
   { kind: 'not-founder' },
   { kind: 'begin', member: { nodeId: 3, incarnation: 2, peerAddress: 'c:3' } },
   { kind: 'document', nodeId: 1, document: foundingDocument('0'.repeat(32), [node], 4) },
+  {
+    kind: 'member',
+    nodeId: 4,
+    document: foundingDocument('0'.repeat(32), [node], 4),
+    member: { nodeId: 1, incarnation: 2, peerAddress: 'a:1' },
+  },
 ]
 
 describe('join messages', () => {

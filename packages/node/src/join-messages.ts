@@ -2,7 +2,7 @@ import { CordilleraError, type Incarnation, type NodeId } from '@cordillera/base
 import { type FoundingDocument, isFoundingDocument } from './founding-document.js'
 import { isCount, isHex, isObject, isShortText } from './json-shapes.js'
 
-/** What joiners ask and founders answer: JSON, bounded, looked at closely, because anyone may send it. */
+/** What joiners ask, and founders and members answer: JSON, bounded, looked at closely, because anyone may send it. */
 
 export interface JoinQuestion {
   /** Chosen by the joiner, durable with it: the same question again is the same place. */
@@ -20,6 +20,8 @@ export type JoinAnswer =
   /** Ask somebody else. */
   | { readonly kind: 'not-founder' }
   | { readonly kind: 'document'; readonly nodeId: NodeId; readonly document: FoundingDocument }
+  /** The cluster is founded: take part, as this node, which the document does not name. `member` is who says so. */
+  | { readonly kind: 'member'; readonly nodeId: NodeId; readonly document: FoundingDocument; readonly member: NodeAt }
   /** Everybody has the document: take part. `member` is who says so. */
   | { readonly kind: 'begin'; readonly member: NodeAt }
 
@@ -55,8 +57,12 @@ export function decodeAnswer(bytes: Uint8Array): JoinAnswer {
   if (join !== FORMAT) throw malformed()
   if (kind === 'wait' || kind === 'not-founder') return { kind }
   if (kind === 'begin') return { kind, member: readMember(member) }
-  if (kind !== 'document' || !isFoundingDocument(document)) throw malformed()
+  if ((kind !== 'document' && kind !== 'member') || !isFoundingDocument(document)) throw malformed()
   const node = document.nodes.find((candidate) => candidate.nodeId === nodeId)
+  if (kind === 'member') {
+    if (node !== undefined || !isCount(nodeId)) throw malformed()
+    return { kind, nodeId, document, member: readMember(member) }
+  }
   if (node === undefined) throw malformed()
   return { kind, nodeId: node.nodeId, document }
 }

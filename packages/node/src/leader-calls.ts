@@ -10,8 +10,10 @@ export interface LeaderCallsParts {
   readonly nodeId: NodeId
   readonly links: Pick<PeerLinks, 'ask' | 'isUp'>
   readonly clock: Clock
-  /** Where the range may be led, the believed leader first. Throws `NOT_FOUND`. */
+  /** Where the range may be led, the believed leader first; empty when nothing is known of it. */
   nodesOf(rangeId: RangeId): readonly NodeId[]
+  /** Nobody there leads it: it may be elsewhere. */
+  onLost(rangeId: RangeId): void
 }
 
 export interface LeaderQuestion<Answer extends string> {
@@ -43,11 +45,14 @@ export class LeaderCalls {
     const { clock } = this.#parts
     const deadlineMs = clock.now() + timeoutMs
     for (;;) {
+      let isLed = false
       for (const nodeId of this.#parts.nodesOf(question.rangeId)) {
         const answer = await this.#askOne(nodeId, question)
-        if (answer === 'running') break
-        if (answer !== 'not-leader') return answer
+        if (answer !== 'running' && answer !== 'not-leader') return answer
+        isLed = answer === 'running'
+        if (isLed) break
       }
+      if (!isLed) this.#parts.onLost(question.rangeId)
       if (this.#isClosed) throw new CordilleraError('CLOSED')
       if (clock.now() >= deadlineMs) {
         const detail = `range ${question.rangeId} has not come to an end of "${question.method}" yet`

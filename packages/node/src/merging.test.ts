@@ -80,7 +80,7 @@ describe('a right that is at a merge of its own', () => {
       },
     }
     const links = { isUp: () => true, ask: async () => 'aborted' }
-    const calls = new LeaderCalls({ nodeId: 1, links, clock, nodesOf: () => [2] })
+    const calls = new LeaderCalls({ nodeId: 1, links, clock, nodesOf: () => [2], onLost: () => {} })
     const replicas = { replica: () => replica, confirm: async () => true }
     const parts = { nodeId: 1, replicas, state: {}, links, calls, finder: {}, logger: silentLogger }
     const merging = new RangeMerging(parts as unknown as RangeMergingParts)

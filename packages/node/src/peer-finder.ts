@@ -45,6 +45,11 @@ export class PeerFinder {
     )
   }
 
+  /** Other nodes, as they have answered, or others said. */
+  found(): Iterable<NodeAt> {
+    return this.#found.values()
+  }
+
   /** Where this node is, and the others are that it was told of: plain data, for {@link hear} elsewhere. */
   places(): NodeAt[] {
     const { identity, own } = this.#parts

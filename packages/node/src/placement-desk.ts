@@ -157,6 +157,7 @@ export class PlacementDesk {
           if (!(error instanceof CordilleraError) || !isPassing(error, errand)) throw error
         }
       }
+      upkeep.onLost(SYSTEM_RANGE_ID)
       if (clock.now() >= deadlineMs) {
         throw new CordilleraError('UNAVAILABLE', { detail: 'nobody who places ranges could be reached in time' })
       }

@@ -1,12 +1,4 @@
-import {
-  type Clock,
-  CordilleraError,
-  type Key,
-  type Logger,
-  type NodeId,
-  type RangeId,
-  type ReplicaId,
-} from '@cordillera/base'
+import type { Clock, Key, Logger, NodeId, RangeId, ReplicaId } from '@cordillera/base'
 import type { Replicas } from '@cordillera/replicas'
 import type { Router } from '@cordillera/router'
 import type { StateStore } from '@cordillera/state'
@@ -78,7 +70,11 @@ export class RangeUpkeep {
     const firstRange = 1 + Math.max(...identity.document.descriptors.map(({ rangeId }) => rangeId))
     this.#rangeIds = new IdAllocator({ router: () => router, clock, name: 'range', first: firstRange })
     const common = { ...parts, nodeId: identity.nodeId }
-    this.#calls = new LeaderCalls({ ...common, nodesOf: (rangeId) => this.nodesOf(rangeId) })
+    this.#calls = new LeaderCalls({
+      ...common,
+      nodesOf: (rangeId) => this.nodesOf(rangeId),
+      onLost: (rangeId) => this.onLost(rangeId),
+    })
     this.finder = new RangeFinder({
       ...common,
       startOf: (rangeId) => [...router.descriptors()].find((one) => one.rangeId === rangeId)?.start,
@@ -196,12 +192,12 @@ export class RangeUpkeep {
     return undefined
   }
 
-  /** Who may lead the range: whom this node believes in first, then everyone who has it. Throws `NOT_FOUND`. */
+  /** Who may lead the range: whom this node believes in first, then everyone who has it; nobody when nothing is known of it. */
   nodesOf(rangeId: RangeId): NodeId[] {
     const { replicas, router } = this.#parts
     const replica = replicas.replica(rangeId)
     const descriptor = replica?.descriptor ?? [...router.descriptors()].find((one) => one.rangeId === rangeId)
-    if (descriptor === undefined) throw new CordilleraError('NOT_FOUND', { detail: `there is no range ${rangeId}` })
+    if (descriptor === undefined) return []
     const believed = [router.leaderOf(rangeId), replica?.nodeOf(replica.core.leader) ?? 0]
     const nodes = new Set([...believed, ...descriptor.replicas.map(({ nodeId }) => nodeId)])
     nodes.delete(0)

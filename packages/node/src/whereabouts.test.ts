@@ -41,6 +41,8 @@ class Town {
       transport: { ask: () => Promise.reject(unreachable) },
       clock: this.clock,
       logger: silentLogger,
+      book: { keep: () => {} },
+      remembered: [],
     })
     this.nodes.set(nodeId, node)
     return node

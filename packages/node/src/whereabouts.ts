@@ -5,6 +5,8 @@ import type { PeerLinks, Transport } from '@cordillera/wire'
 import type { RegisteredNode } from './cluster-view.js'
 import type { NodeConfig } from './config.js'
 import type { FoundedIdentity } from './founding.js'
+import type { NodeAt } from './join-messages.js'
+import type { PeerBook } from './peer-book.js'
 import { PeerFinder } from './peer-finder.js'
 
 /**
@@ -22,6 +24,9 @@ export interface WhereaboutsParts {
   readonly router: Pick<Router, 'put' | 'scan'>
   readonly links: Pick<PeerLinks, 'ask' | 'isUp' | 'setPeers'>
   readonly transport: Pick<Transport, 'ask'>
+  readonly book: Pick<PeerBook, 'keep'>
+  /** What the book said at the start. */
+  readonly remembered: readonly NodeAt[]
   readonly clock: Clock
   readonly logger: Logger
 }
@@ -40,10 +45,11 @@ export class Whereabouts {
   #isClosed = false
 
   constructor(parts: WhereaboutsParts) {
-    const { config, identity, transport, logger } = parts
+    const { config, identity, transport, logger, remembered } = parts
     const addresses = config.founding.kind === 'join' ? config.founding.addresses : []
     this.#parts = parts
     this.#finder = new PeerFinder({ transport, logger, identity, addresses, own: config })
+    this.#finder.hear(remembered, () => {})
     this.#registry = new NodeRegistry(parts)
   }
 
@@ -67,7 +73,14 @@ export class Whereabouts {
     return [...byId.values()].sort((a, b) => a.nodeId - b.nodeId)
   }
 
+  /** Every node that has been heard of: also those that no registry that was read says anything of. */
+  nodeIds(): NodeId[] {
+    return [this.#parts.identity.nodeId, ...this.#addresses().keys()].sort((a, b) => a - b)
+  }
+
   onLinkUp(node: NodeId): void {
+    // One that has joined.
+    if (this.registered().every(({ nodeId }) => nodeId !== node)) this.#refresh()
     if (this.#missing().length > 0) this.#exchange(node)
   }
 
@@ -84,7 +97,24 @@ export class Whereabouts {
   }
 
   #refresh(): void {
-    this.#registry.refresh(() => this.#setPeers())
+    this.#registry.refresh(() => {
+      this.#setPeers()
+      this.#keepPeers()
+    })
+  }
+
+  /** So that they are found when this node starts again, whoever is gone by then. */
+  #keepPeers(): void {
+    const { book, identity } = this.#parts
+    const incarnations = this.#incarnations()
+    const peers = Array.from(this.#addresses(), ([nodeId, peerAddress]) => {
+      return { nodeId, incarnation: incarnations.get(nodeId) ?? 1, peerAddress }
+    })
+    if (!this.#isClosed) book.keep(peers.filter(({ nodeId }) => nodeId !== identity.nodeId))
+  }
+
+  #incarnations(): Map<NodeId, number> {
+    return new Map(this.#registry.known().map(({ nodeId, incarnation }) => [nodeId, incarnation]))
   }
 
   /** Asks the addresses that were named, and one peer after the other. */
@@ -114,11 +144,14 @@ export class Whereabouts {
 
   /** Where the other nodes listen, as far as is known. */
   #addresses(): Map<NodeId, string> {
-    const incarnations = new Map(this.#registry.known().map(({ nodeId, incarnation }) => [nodeId, incarnation]))
+    const incarnations = this.#incarnations()
     const addresses = new Map<NodeId, string>()
     for (const { nodeId, peerAddress } of this.registered()) {
       if (nodeId === this.#parts.identity.nodeId) continue
       addresses.set(nodeId, this.#finder.addressOf(nodeId, peerAddress, incarnations.get(nodeId) ?? 0))
+    }
+    for (const { nodeId, peerAddress } of this.#finder.found()) {
+      if (!addresses.has(nodeId)) addresses.set(nodeId, peerAddress)
     }
     return addresses
   }

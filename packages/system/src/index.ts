@@ -1,3 +1,4 @@
+export { Admissions } from './admissions.js'
 export {
   ClusterIndex,
   decodeHeartbeat,
