@@ -183,10 +183,15 @@ export function onTimeoutNow(state: GroupState, message: TimeoutNow): void {
   if (state.role.kind === 'follower' && state.role.leader === message.from) startElection(state, true)
 }
 
-/** A tick of a replica that does not lead. */
+/**
+ * A tick of a replica that does not lead. One without a vote does not campaign; it forgets a leader that it no longer hears, so
+ * that its host asks whether it is still a member: one that was removed while it was cut off is told by nobody.
+ */
 export function tickElection(state: GroupState): void {
   state.electionElapsedTicks++
-  if (state.electionElapsedTicks >= state.electionDueTicks + state.campaignDelayTicks) startElection(state, false)
+  if (state.electionElapsedTicks < state.electionDueTicks + state.campaignDelayTicks) return
+  if (isVoter(state.configuration, state.id)) startElection(state, false)
+  else if (state.leader !== NONE) becomeFollower(state, state.term, NONE)
 }
 
 /** A tick of a leader: heartbeats, the check of its quorum (thesis 6.2), the end of a transfer that failed (3.10). */

@@ -1,9 +1,8 @@
-import { CordilleraError } from '@cordillera/base'
 import { expect, test } from 'vitest'
 import { SimulatedCluster } from './simulated-cluster.js'
 import { turnsOfNode } from './testing/turns-of-node.js'
 
-function cluster(options: { seed: number; surplus?: number }): SimulatedCluster {
+function cluster(options: { seed: number; late?: number }): SimulatedCluster {
   return new SimulatedCluster({ runTurns: turnsOfNode, ranges: 3, ...options })
 }
 
@@ -58,25 +57,27 @@ test.each(Array.from({ length: 30 }, (_, i) => i + 1))(
   },
 )
 
-test('a fourth machine is refused and the others go on', async () => {
-  const simulated = cluster({ seed: 3, surplus: 1 })
-  const [first, second, third, fourth] = simulated.machines
-  for (const machine of [first!, second!, third!]) machine.start()
-  const isFounded = () => [first, second, third].every((machine) => machine!.node?.isReady() === true)
-  expect(await simulated.clock.runUntil(isFounded, 10_000)).toBe(true)
+test('a fourth machine joins, whoever of the others is there, and is given replicas', async () => {
+  const simulated = cluster({ seed: 3, late: 1 })
+  const [first, , , fourth] = simulated.machines
+  simulated.startAll()
+  expect(await simulated.clock.runUntil(() => simulated.isReady(), 10_000)).toBe(true)
+  first!.crash('killed')
   fourth!.start()
-  expect(await simulated.clock.runUntil(() => fourth!.status.kind === 'failed', 10_000)).toBe(true)
-  const { status } = fourth!
-  expect(status.kind === 'failed' && status.error instanceof CordilleraError && status.error.code).toBe('JOIN_REFUSED')
-  expect(isFounded()).toBe(true)
+  expect(await simulated.clock.runUntil(() => fourth!.node !== undefined, 20_000)).toBe(true)
+  expect(fourth!.node!.identity.nodeId).toBe(4)
+  first!.start()
+  expect(await simulated.clock.runUntil(() => simulated.isReady() && simulated.isWhole(), 20_000)).toBe(true)
+  expect(await simulated.clock.runUntil(() => fourth!.replicas.length > 0, 60_000)).toBe(true)
+  expect(documents(simulated).size).toBe(1)
+  expect(simulated.failures).toEqual([])
 })
 
-test('of four machines that come at once three found the cluster and one is refused', async () => {
-  const simulated = cluster({ seed: 4, surplus: 1 })
-  simulated.startAll()
-  const isSettled = () => simulated.nodes().length === 3 && simulated.nodes().every((node) => node.isReady())
-  expect(await simulated.clock.runUntil(isSettled, 10_000)).toBe(true)
-  const refused = () => simulated.machines.filter(({ status }) => status.kind === 'failed').length === 1
-  expect(await simulated.clock.runUntil(refused, 10_000)).toBe(true)
+test('of four machines that come at once three found the cluster and one joins', async () => {
+  const simulated = cluster({ seed: 4, late: 1 })
+  for (const machine of simulated.machines) machine.start()
+  const isSettled = () => simulated.nodes().length === 4 && simulated.isReady() && simulated.isWhole()
+  expect(await simulated.clock.runUntil(isSettled, 20_000)).toBe(true)
+  expect(nodeIds(simulated)).toEqual([1, 2, 3, 4])
   expect(documents(simulated).size).toBe(1)
 })

@@ -22,7 +22,7 @@ import type { RunTurns } from './virtual-clock.js'
 import { Workload } from './workload.js'
 
 /**
- * One whole run of one seed: three nodes found a cluster, clients work while things go wrong, everything is healed,
+ * One whole run of one seed: nodes found a cluster, clients work while things go wrong, others join, everything is healed,
  * and then what was promised is looked at: no node failed, every range can be written and read through every node
  * soon, the history is linearizable, and the replicas hold the same.
  */
@@ -59,16 +59,19 @@ const LAGGARD_ENTRIES_MAX = 10_000
 /** Nodes write a little for themselves at all times, never for long. */
 const DRAINED_MS = 5_000
 const REPAIR_MS = 30_000
+/** The placement driver has read the settings again by then. */
+const PAUSED_MS = 6_000
 /** Of every range, in clusters of three and more. */
 const REPLICAS = 3
 
 export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): Promise<SeedReport> {
-  const { seed, nodes, ranges, faultsMs, log, state } = options
+  const { seed, nodes, ranges, faultsMs, log, state, late = 0 } = options
   const cluster = new SimulatedCluster({
     seed,
     runTurns,
     nodes,
     ranges,
+    late,
     delays: options.delays,
     segmentBytes: log.segmentBytes,
     limits: {
@@ -89,9 +92,17 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
     workload.start()
     promises.start()
     faults.start()
+    for (const machine of cluster.machines.slice(nodes)) {
+      clock.after(cluster.fork().below(faultsMs), () => machine.start())
+    }
     await clock.run(faultsMs)
     faults.heal()
     violations.push(...(await probe(cluster, workload, clock.now() + LIVENESS_MS)))
+    if (late > 0) {
+      workload.stop()
+      promises.stop()
+      await pausePlacement(cluster)
+    }
     violations.push(...(await repair(cluster)))
     checkSpans(cluster)
     workload.stop()
@@ -173,6 +184,21 @@ function probedKeys({ machines }: SimulatedCluster): Set<string> {
   return new Set(starts.filter(isOfUsers).map((start) => `${start.slice(prefix.length)}probe`))
 }
 
+/** Replicas still go to those who joined, and would while they are compared. */
+async function pausePlacement(cluster: SimulatedCluster): Promise<void> {
+  const { clock } = cluster
+  const { placement } = cluster.nodes()[0]!
+  await cluster.settle(placement.setSettings({ placementEnabled: false }), 10_000)
+  // The driver hears of it.
+  await clock.run(PAUSED_MS)
+  const deadlineMs = clock.now() + REPAIR_MS
+  const running = async (): Promise<boolean> => {
+    const operators = await cluster.settle(placement.operators(), 10_000)
+    return operators.some(({ state }) => state === 'running')
+  }
+  while ((await running()) && clock.now() < deadlineMs) await clock.run(500)
+}
+
 /** Replicas whose logs were damaged are replaced, those that were removed destroyed, and merges ended, without anybody's doing. */
 async function repair({ clock, machines }: SimulatedCluster): Promise<string[]> {
   const nodeIds = new Set(machines.map(({ node }) => node?.identity.nodeId))
@@ -186,7 +212,8 @@ async function repair({ clock, machines }: SimulatedCluster): Promise<string[]> 
   const broken = (): string[] =>
     machines.flatMap(({ address, node, replicas }) => {
       const silenced = node?.metrics().silencedReplicas ?? 0
-      const strays = replicas.filter((replica) => !isWhole(replica))
+      // A machine that is gone has what it had when it was there.
+      const strays = node === undefined ? [] : replicas.filter((replica) => !isWhole(replica))
       return [
         ...(silenced > 0 ? [`repair: ${silenced} replicas of ${address} are not replaced`] : []),
         ...strays.map(({ replicaId, descriptor }) => {

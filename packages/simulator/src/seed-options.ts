@@ -10,6 +10,8 @@ export interface SeedOptions {
   readonly seed: number
   readonly profile: Profile
   readonly nodes: number
+  /** Machines that join the founded cluster while things go wrong, or at its end; 0 when it is not there. */
+  readonly late?: number
   /** Initial ranges besides the system range. */
   readonly ranges: number
   /** How long things go wrong, in virtual time. */
@@ -108,6 +110,7 @@ export function drawOptions(seed: number, profile: Profile): SeedOptions {
     },
     log: { segmentBytes: oneOf(random, [32, 64, 256]) << 10, laggardEntriesMax: oneOf(random, [5, 50, 1_000]) },
     state: { flushBytes: oneOf(random, [4, 8, 32]) << 10, flushMs: oneOf(random, [500, 3_000]) },
+    late: profile === 'swarm' && random.below(4) === 0 ? between(1, 2) : 0,
   }
 }
 

@@ -10,15 +10,16 @@ import { type Delays, VirtualNetwork } from './virtual-network.js'
 /**
  * Machines, the network between them and the time they live in: everything that happens follows from the seed.
  *
- * The first machine founds the cluster and the others join it, whenever they are started on empty disks.
+ * The first machine founds the cluster and the others join it, whenever they are started on empty disks: those with a place while
+ * it is founded, late ones afterwards.
  */
 export interface SimulatedClusterOptions {
   readonly seed: number
   readonly runTurns: RunTurns
   /** Places in the cluster; 3 by default. */
   readonly nodes?: number
-  /** Machines beyond the places, which must be refused; 0 by default. */
-  readonly surplus?: number
+  /** Machines beyond the places, which join the founded cluster when they are started; 0 by default. */
+  readonly late?: number
   /** Initial ranges besides the system range; 4 by default. */
   readonly ranges?: number
   readonly limits?: Partial<ReplicasLimits>
@@ -50,22 +51,26 @@ export class SimulatedCluster {
   readonly checker = new RaftChecker()
   readonly machines: readonly SimulatedNode[]
   readonly #random: SeededRandom
+  readonly #places: number
   readonly #onEvent: SimulatedClusterOptions['onEvent']
   /** Defects seen so far: what nodes failed with. */
   readonly failures: string[] = []
 
   constructor(options: SimulatedClusterOptions) {
-    const { seed, nodes = 3, surplus = 0, ranges = 4, segmentBytes = 32 << 10 } = options
+    const { seed, nodes = 3, late = 0, ranges = 4, segmentBytes = 32 << 10 } = options
     this.#random = new SeededRandom(seed)
     this.#onEvent = options.onEvent
+    this.#places = nodes
     this.clock = new VirtualClock({ runTurns: options.runTurns })
     const delays = options.delays === undefined ? {} : { delays: options.delays }
     this.network = new VirtualNetwork({ clock: this.clock, random: this.fork(), trace: this.trace, ...delays })
-    const addresses = Array.from({ length: nodes + surplus }, (_, i) => `machine-${i + 1}:7000`)
+    const addresses = Array.from({ length: nodes + late }, (_, i) => `machine-${i + 1}:7000`)
     const limits = { ...defaultReplicasLimits, ...smallLimits, ...options.limits }
     this.machines = addresses.map((address, i) => {
       const founding: FoundingConfig =
-        i === 0 ? { kind: 'init', nodes, ranges } : { kind: 'join', addresses: [addresses[0]!] }
+        i === 0
+          ? { kind: 'init', nodes, ranges }
+          : { kind: 'join', addresses: i < nodes ? [addresses[0]!] : addresses.slice(0, nodes) }
       const onEvent = (level: string, event: string, fields?: LogFields): void => {
         const text = `${level} ${event}${fields === undefined ? '' : ` ${JSON.stringify(fields)}`}`
         const isExpected =
@@ -108,18 +113,23 @@ export class SimulatedCluster {
     return this.machines.flatMap(({ node }) => node ?? [])
   }
 
+  /** Late ones are started by themselves. */
   startAll(): void {
-    for (const machine of this.machines) machine.start()
+    for (const machine of this.machines.slice(0, this.#places)) machine.start()
   }
 
-  /** Whether every machine is up, and every two of them hear each other. */
+  /** Whether every machine that was ever started is up, and every two of them hear each other. */
   isWhole(): boolean {
-    return this.machines.every(({ node }) => node?.metrics().peerLinksUp === this.machines.length - 1)
+    const machines = this.machines.filter(({ wasStarted }) => wasStarted)
+    return machines.every(({ node }) => node?.metrics().peerLinksUp === machines.length - 1)
   }
 
-  /** Whether every machine is up and its node sees a leader for every range; one whose disk went bad need not be up. */
+  /**
+   * Whether every machine that was ever started is up and its node sees a leader for every range; one whose disk went bad need not
+   * be up.
+   */
   isReady(): boolean {
-    return this.machines.every(({ node, isRotten }) => node?.isReady() ?? isRotten)
+    return this.machines.every(({ node, isRotten, wasStarted }) => node?.isReady() ?? (isRotten || !wasStarted))
   }
 
   /** Waits for what happens in virtual time. Throws what it rejects with; an Error after `timeoutMs`. */

@@ -62,6 +62,7 @@ export class SimulatedNode {
   isWiped = false
   /** Its disks were put back as they were some time ago: it may be started once, and is to be found out. */
   isOutdated = false
+  wasStarted = false
   readonly #options: SimulatedNodeOptions
   readonly #newDisk: () => MemoryDisk
   #engine: MemoryEngine
@@ -112,6 +113,7 @@ export class SimulatedNode {
   /** Starts the process; it is up once it has an identity, which may be never. */
   start(founding: FoundingConfig = this.#options.founding): void {
     if (this.#status.kind !== 'down' && this.#status.kind !== 'failed') return
+    this.wasStarted = true
     if (!this.isOutdated) this.#launch(founding)
   }
 

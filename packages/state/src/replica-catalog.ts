@@ -73,6 +73,8 @@ export class ReplicaCatalog {
   #digest = 0
   /** Written with every batch. See `StateStore.safePoint`. */
   safePoint: Version = 0
+  /** There was nothing at the opening. */
+  isNew = false
 
   /** Reads and verifies the records. Throws `CORRUPT`. */
   static async load(engine: StateEngine): Promise<ReplicaCatalog> {
@@ -88,6 +90,7 @@ export class ReplicaCatalog {
     const nothing = { count: 0, digest: 0, safePoint: 0 }
     const { count, digest, safePoint } = stored === undefined ? nothing : decodeStoreRecord(stored)
     catalog.safePoint = safePoint
+    catalog.isNew = stored === undefined
     if (count !== catalog.#checksums.size || digest !== catalog.#digest) {
       throw corrupt('its replica records are not those of its last batch')
     }

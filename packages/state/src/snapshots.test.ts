@@ -141,6 +141,17 @@ describe('a snapshot of a range', () => {
     expect(await other.rows()).toEqual(['b@20=new', 'd\x00e@20=', 'f@30=x', 'y@5=stays'])
   })
 
+  it('leaves a store that can be opened when it is the first thing a store is given and the process dies', async () => {
+    const { chunks } = await source()
+    const other = new Bench()
+    await other.open()
+    await other.clock.until(other.store.stageSnapshot(4).add(chunks[0]!))
+    expect(await other.stagedCount()).toBeGreaterThan(0)
+    await other.crash('kill')
+    expect(other.store.replicas.size).toBe(0)
+    expect(await other.stagedCount()).toBe(0)
+  })
+
   it('is installed as a whole or not at all, wherever the process dies', async () => {
     const { chunks } = await source()
     const outcomes = new Set<string>()

@@ -120,6 +120,7 @@ export class StateStore {
   /** Reads and verifies the records of all replicas. Throws `CORRUPT` when they cannot be trusted. */
   static async open(options: StateStoreOptions): Promise<StateStore> {
     const catalog = await ReplicaCatalog.load(options.engine)
+    if (catalog.isNew) await writeFirstRecord(options.engine, catalog)
     const store = new StateStore(options, catalog, await HeldHistory.open(options.engine))
     await store.#snapshots.recover()
     return store
@@ -501,4 +502,12 @@ export class StateStore {
 
 function present({ version, value }: Write): VersionedValue | undefined {
   return value === undefined ? undefined : { version, value }
+}
+
+/** Nothing is ever written before the record of the store: chunks of a first snapshot, of which a crash leaves some, would be. */
+async function writeFirstRecord(engine: StateEngine, catalog: ReplicaCatalog): Promise<void> {
+  const batch = engine.batch()
+  const staged = catalog.stage(batch, [])
+  await batch.write()
+  catalog.commit(staged)
 }
