@@ -11,9 +11,9 @@ import {
   type OperatorRecord,
   type OperatorTask,
   PlacementDriver,
-  rangesOf,
   SettingsTable,
   SystemTable,
+  subjectsOf,
 } from '@cordillera/system'
 import type { PeerLinks } from '@cordillera/wire'
 import type { OperatorInfo, OperatorRequest, RangeDecision, RangeExplanation, RangeHashes } from './admin.js'
@@ -183,54 +183,41 @@ export class PlacementDesk {
     }
   }
 
-  #start(request: OperatorRequest): Promise<OperatorInfo> {
-    return isOfRange(request) ? this.#startOnRange(request) : this.#startOnNode(request)
-  }
-
-  /** What placement does by itself ends first; what somebody else has asked for is in the way. */
-  async #startOnRange(request: RangeRequest): Promise<OperatorInfo> {
+  /** What placement does by itself ends first, and the later word about a node counts; what somebody else has asked for a range is in the way. */
+  async #start(request: OperatorRequest): Promise<OperatorInfo> {
     const { clock } = this.#parts
     const deadlineMs = clock.now() + PATIENCE_MS
     for (;;) {
       const { operators } = this.driver
-      const running = operators.of(request.rangeId)
+      const running = operators.of(isOfRange(request) ? `range ${request.rangeId}` : `node ${request.nodeId}`)
       if (running !== undefined && isSame(running.task, request)) return describeOperator(running)
-      const task = await this.#plans.plan(request)
+      const task = isOfRange(request) ? await this.#plans.plan(request) : this.#planOnNode(request)
       try {
-        return describeOperator(await operators.start(task, BY_COMMAND, OPERATOR_MS))
+        return describeOperator(await operators.start(task, BY_COMMAND, timeoutOf(task)))
       } catch (error) {
-        const other = rangesOf(task).flatMap((rangeId) => operators.of(rangeId) ?? [])[0]
-        const isOver = clock.now() >= deadlineMs || other?.reason === BY_COMMAND
+        const other = subjectsOf(task).flatMap((subject) => operators.of(subject) ?? [])[0]
+        const isOver = clock.now() >= deadlineMs || (isOfRange(request) && other?.reason === BY_COMMAND)
         if (isOver || !(error instanceof CordilleraError) || error.code !== 'CONFLICT') throw error
+        if (other !== undefined && isNodeTask(other.task)) operators.cancel(other.operatorId)
         await operators.await(other?.operatorId ?? 0, deadlineMs - clock.now()).catch(onlyCoded)
       }
       await new Promise<void>((resolve) => clock.after(PAUSE_MS, resolve))
     }
   }
 
-  async #startOnNode({ kind, nodeId }: NodeTask): Promise<OperatorInfo> {
-    const { operators } = this.driver
+  #planOnNode({ kind, nodeId }: NodeTask): NodeTask {
     this.#plans.assertNode(nodeId)
-    for (const record of operators.list()) {
-      const { task, state, operatorId } = record
-      if (state !== 'running' || !isNodeTask(task) || task.nodeId !== nodeId) continue
-      if (task.kind === kind) return describeOperator(record)
-      // The later word counts.
-      operators.cancel(operatorId)
-      await operators.await(operatorId, CANCEL_MS)
-    }
     if (kind === 'decommission') {
       const { verdict, code, detail } = this.driver.decommissionOf(nodeId)
       if (verdict === 'blocked') throw new CordilleraError('CONFLICT', { detail: `${detail} (${code})` })
     }
-    return describeOperator(await operators.start({ kind, nodeId }, BY_COMMAND, nodeTaskMs(kind)))
+    return { kind, nodeId }
   }
 }
 
 const BY_COMMAND = 'by command'
-const CANCEL_MS = 6_000
-/** Below the deadline of a question to the driver. */
-const PATIENCE_MS = 4_000
+/** Below the deadline of a question to the driver, and above the try of an operator, after which it looks whether it is cancelled. */
+const PATIENCE_MS = 6_000
 
 /** Whether somebody else may do better. An operator that may have been begun is not begun again. */
 function isPassing({ code }: CordilleraError, { name }: Errand): boolean {
@@ -241,14 +228,19 @@ function isOfRange(request: OperatorRequest): request is RangeRequest {
   return 'rangeId' in request
 }
 
-function isSame(task: OperatorTask, request: RangeRequest): boolean {
-  if (isNodeTask(task) || task.kind !== request.kind || task.rangeId !== request.rangeId) return false
+function isSame(task: OperatorTask, request: OperatorRequest): boolean {
+  if (isNodeTask(task) || !isOfRange(request)) return task.kind === request.kind
+  if (task.kind !== request.kind || task.rangeId !== request.rangeId) return false
   if (task.kind === 'split' && request.kind === 'split') return request.key === undefined || request.key === task.key
   if (task.kind === 'transfer-leader' && request.kind === 'transfer-leader') return task.nodeId === request.nodeId
   if (task.kind === 'change-replicas' && request.kind === 'change-replicas') {
     return task.add === request.add && (task.remove !== undefined) === (request.remove !== undefined)
   }
   return task.kind === 'merge'
+}
+
+function timeoutOf(task: OperatorTask): number {
+  return isNodeTask(task) ? nodeTaskMs(task.kind) : OPERATOR_MS
 }
 
 export function describeOperator(record: OperatorRecord): OperatorInfo {

@@ -98,7 +98,7 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
     await clock.run(faultsMs)
     faults.heal()
     violations.push(...(await probe(cluster, workload, clock.now() + LIVENESS_MS)))
-    if (late > 0) {
+    if (late > 0 || options.faults.shares.decommission !== undefined) {
       workload.stop()
       promises.stop()
       await pausePlacement(cluster)
@@ -184,7 +184,7 @@ function probedKeys({ machines }: SimulatedCluster): Set<string> {
   return new Set(starts.filter(isOfUsers).map((start) => `${start.slice(prefix.length)}probe`))
 }
 
-/** Replicas still go to those who joined, and would while they are compared. */
+/** Replicas still go to nodes that joined or were taken back, and would while they are compared. */
 async function pausePlacement(cluster: SimulatedCluster): Promise<void> {
   const { clock } = cluster
   const { placement } = cluster.nodes()[0]!

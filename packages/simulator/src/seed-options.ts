@@ -44,7 +44,7 @@ export interface FaultMix {
  *   `rot` (a bit of what was synced, or a segment is cut off), `wipe` (everything is gone), `old-image` (everything is as
  *   it was seconds ago, or the log has lost its end),
  * - by command: `move` (a replica, to a machine that has none of its range), `split` (a range, at any key),
- *   `merge` (a range with its right neighbour).
+ *   `merge` (a range with its right neighbour), `decommission` (a node, which is taken back some seconds later).
  */
 export const NETWORK_FAULTS = ['partition', 'halves', 'bridge', 'one-way', 'isolate', 'slow', 'clog', 'reset'] as const
 export const PROCESS_FAULTS = ['kill', 'kill-all', 'close', 'pause', 'drift', 'clock-jump'] as const
@@ -59,7 +59,7 @@ export const DISK_FAULTS = [
   'wipe',
   'old-image',
 ] as const
-export const COMMANDS = ['move', 'split', 'merge'] as const
+export const COMMANDS = ['move', 'split', 'merge', 'decommission'] as const
 export const FAULT_KINDS = [...NETWORK_FAULTS, ...PROCESS_FAULTS, ...DISK_FAULTS, ...COMMANDS] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
@@ -81,10 +81,11 @@ export function drawOptions(seed: number, profile: Profile): SeedOptions {
   // Not the run's own source: the options of a seed may gain a field without another run for those before it.
   const random = new SeededRandom(seed + 2 ** 40)
   const between = (min: number, max: number): number => min + random.below(max - min + 1)
-  const kinds = profile === 'swarm' ? FAULT_KINDS.filter(() => random.below(2) === 0) : FAULTS_BY_PROFILE[profile]
+  const anywhere = FAULT_KINDS.filter((kind) => kind !== 'decommission')
+  const kinds = profile === 'swarm' ? anywhere.filter(() => random.below(2) === 0) : FAULTS_BY_PROFILE[profile]
   const shares: Partial<Record<FaultKind, number>> = {}
   for (const kind of kinds) shares[kind] = between(1, 3)
-  return {
+  const options: SeedOptions = {
     seed,
     profile,
     nodes: random.below(4) === 0 ? 5 : 3,
@@ -112,6 +113,10 @@ export function drawOptions(seed: number, profile: Profile): SeedOptions {
     state: { flushBytes: oneOf(random, [4, 8, 32]) << 10, flushMs: oneOf(random, [500, 3_000]) },
     late: profile === 'swarm' && random.below(4) === 0 ? between(1, 2) : 0,
   }
+  // Three nodes can spare none.
+  const isSpare = profile === 'swarm' && options.nodes + (options.late ?? 0) > 3
+  if (isSpare && random.below(2) === 0) shares.decommission = between(1, 3)
+  return options
 }
 
 function oneOf<T>(random: Random, items: readonly T[]): T {

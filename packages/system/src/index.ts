@@ -17,7 +17,7 @@ export {
   type OperatorState,
   type OperatorTask,
   type RangeTask,
-  rangesOf,
+  subjectsOf,
 } from './operator.js'
 export { type OperatorActions, Operators } from './operators.js'
 export { ORACLE_KEY, Oracle, type OracleLeadership, type TimestampsIssued, type TimestampsWanted } from './oracle.js'

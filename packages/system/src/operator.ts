@@ -66,10 +66,13 @@ export interface OperatorRecord {
   readonly result?: object
 }
 
-/** Ranges that it changes: nothing else is done to them meanwhile. */
-export function rangesOf(task: OperatorTask): readonly RangeId[] {
-  if (isNodeTask(task)) return []
-  return task.kind === 'merge' ? [task.rangeId, task.rightId] : [task.rangeId]
+/** What an operator changes; for people. */
+export type Subject = `range ${RangeId}` | `node ${NodeId}`
+
+/** Nothing else is done to them meanwhile. */
+export function subjectsOf(task: OperatorTask): readonly Subject[] {
+  if (isNodeTask(task)) return [`node ${task.nodeId}`]
+  return task.kind === 'merge' ? [`range ${task.rangeId}`, `range ${task.rightId}`] : [`range ${task.rangeId}`]
 }
 
 /** Undefined: not a record of this version. */

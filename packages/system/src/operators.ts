@@ -1,7 +1,7 @@
-import { type Clock, CordilleraError, type Logger, type RangeId, type Version } from '@cordillera/base'
+import { type Clock, CordilleraError, type Logger, type Version } from '@cordillera/base'
 import { systemKey } from '@cordillera/ranges'
 import type { IdAllocator } from './id-allocator.js'
-import { type OperatorRecord, type OperatorTask, rangesOf, tryReadOperator } from './operator.js'
+import { type OperatorRecord, type OperatorTask, type Subject, subjectsOf, tryReadOperator } from './operator.js'
 import type { SystemTable } from './system-table.js'
 
 /**
@@ -9,8 +9,8 @@ import type { SystemTable } from './system-table.js'
  *
  * One is durable before anything is done for it. It is tried again, as it is, until it is done, its deadline has passed, or
  * somebody cancels it; a driver that takes over goes on with those that it finds running. A driver that was deposed may go on
- * for a moment: what it does is what the next one does, and its records are written over nobody's. One operator a range at
- * a time; what begins the same again is given the one that runs.
+ * for a moment: what it does is what the next one does, and its records are written over nobody's. One operator a range, and one
+ * a node, at a time.
  */
 export interface OperatorActions {
   /**
@@ -23,7 +23,7 @@ export interface OperatorActions {
 }
 
 export interface OperatorsParts {
-  readonly table: SystemTable
+  readonly table: Pick<SystemTable, 'list' | 'put' | 'delete'>
   readonly ids: Pick<IdAllocator, 'allocate'>
   readonly actions: OperatorActions
   readonly clock: Clock
@@ -49,8 +49,8 @@ export class Operators {
   readonly #running = new Map<number, Running>()
   /** Ended ones, the newest last. */
   #recent: OperatorRecord[] = []
-  /** Ranges for which one is being begun. */
-  readonly #beginning = new Set<RangeId>()
+  /** For which one is being begun. */
+  readonly #beginning = new Set<Subject>()
   #isClosed = false
 
   constructor(parts: OperatorsParts) {
@@ -75,9 +75,9 @@ export class Operators {
     return [...running, ...this.#recent].sort((a, b) => b.operatorId - a.operatorId)
   }
 
-  /** The operator that changes the range, if one does. */
-  of(rangeId: RangeId): OperatorRecord | undefined {
-    for (const { record } of this.#running.values()) if (rangesOf(record.task).includes(rangeId)) return record
+  /** The operator that runs for it, if one does. */
+  of(subject: Subject): OperatorRecord | undefined {
+    for (const { record } of this.#running.values()) if (subjectsOf(record.task).includes(subject)) return record
     return undefined
   }
 
@@ -90,20 +90,20 @@ export class Operators {
   }
 
   /**
-   * Begins one; it is durable when this resolves. Rejects with `CONFLICT` when another one changes one of its ranges, with
+   * Begins one; it is durable when this resolves. Rejects with `CONFLICT` when another one runs for one of its subjects, with
    * `UNAVAILABLE` or `OUTCOME_UNKNOWN` when it could not be written.
    */
   async start(task: OperatorTask, reason: string, timeoutMs: number): Promise<OperatorRecord> {
-    const ranges = rangesOf(task)
-    for (const rangeId of ranges) {
-      const other = this.of(rangeId)
-      if (other !== undefined || this.#beginning.has(rangeId)) throw conflict(rangeId, other)
+    const subjects = subjectsOf(task)
+    for (const subject of subjects) {
+      const other = this.of(subject)
+      if (other !== undefined || this.#beginning.has(subject)) throw conflict(subject, other)
     }
-    for (const rangeId of ranges) this.#beginning.add(rangeId)
+    for (const subject of subjects) this.#beginning.add(subject)
     try {
       return await this.#begin(task, reason, timeoutMs)
     } finally {
-      for (const rangeId of ranges) this.#beginning.delete(rangeId)
+      for (const subject of subjects) this.#beginning.delete(subject)
     }
   }
 
@@ -235,10 +235,10 @@ function keyOf({ operatorId }: OperatorRecord): string {
   return systemKey('operator', operatorId)
 }
 
-function conflict(rangeId: RangeId, other: OperatorRecord | undefined): CordilleraError {
+function conflict(subject: Subject, other: OperatorRecord | undefined): CordilleraError {
   const by =
     other === undefined ? 'another operator is being begun' : `operator ${other.operatorId} (${other.task.kind}) runs`
-  return new CordilleraError('CONFLICT', { detail: `range ${rangeId} is being changed: ${by}` })
+  return new CordilleraError('CONFLICT', { detail: `${subject} is being changed: ${by}` })
 }
 
 function onlyCoded(error: unknown): void {

@@ -211,7 +211,7 @@ export class PlacementDriver {
 
   async #begin(seat: Seat, { operator, code, detail }: Decision): Promise<void> {
     const { rangeId } = operator
-    if (seat.planning.has(rangeId) || seat.operators.of(rangeId) !== undefined) return
+    if (seat.planning.has(rangeId) || seat.operators.of(`range ${rangeId}`) !== undefined) return
     seat.planning.set(rangeId, operator)
     try {
       const task = await this.#parts.actions.plan(operator)
