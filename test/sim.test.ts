@@ -34,7 +34,7 @@ test('50 seeds in two processes are the same to the bit', { timeout: 240_000 }, 
     expect(result.operations).toBeGreaterThan(100)
   }
   const faults = new Set(results.flatMap((result) => Object.keys(result.faults)))
-  expect(faults.size).toBe(26)
+  expect(faults.size).toBe(27)
   console.log(one.err.trim().split('\n').at(-1))
 })
 
