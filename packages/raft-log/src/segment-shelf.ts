@@ -129,6 +129,8 @@ export class SegmentShelf {
     if (taken === undefined) return undefined
     const { slot, file, allocatedBytes: from } = taken
     const allocatedBytes = await this.#zero(file, from, preparation)
+    // One that is used again has all its room from the beginning.
+    if (allocatedBytes >= this.#options.segmentBytes) this.spaceShort = false
     if (this.#closed) {
       await file.close()
       return undefined
@@ -181,7 +183,6 @@ export class SegmentShelf {
         await file.write([chunk], at)
         await file.sync()
         at += chunk.length
-        this.spaceShort = false
         await new Promise<void>((resolve) => clock.defer(resolve))
       } catch (error) {
         await this.#waitForRoom(error, preparation, at)
