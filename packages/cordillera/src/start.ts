@@ -26,6 +26,8 @@ export interface StartedNode {
   stop(): Promise<void>
 }
 
+/** As CockroachDB's consistency checker. */
+const SCRUB_MS = 24 * 3_600_000
 const SEGMENT_BYTES = 64 << 20
 const LOG_CACHE_BYTES_MAX = 64 << 20
 
@@ -83,6 +85,7 @@ function startCore(config: StartConfig, ports: CorePorts): Promise<CordilleraNod
         ...defaultReplicasLimits,
         store: { ...defaultReplicasLimits.store, diskReserveBytes: config.diskReserveBytes },
       },
+      scrubMs: SCRUB_MS,
       log: { segmentBytes: SEGMENT_BYTES, cacheBytesMax: LOG_CACHE_BYTES_MAX },
       version,
     },

@@ -14,6 +14,8 @@ export interface NodeConfig {
   /** Failure domains, outermost first, as given: `region=a,zone=b`. */
   readonly locality: string
   readonly replicas: ReplicasLimits
+  /** Each range that is led here is compared with its other replicas about this often; see `RangeScrub`. */
+  readonly scrubMs: number
   readonly log: { readonly segmentBytes: number; readonly cacheBytesMax: number }
   /** The version of the program, for people. */
   readonly version: string

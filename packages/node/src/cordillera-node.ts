@@ -208,8 +208,8 @@ export class CordilleraNode {
     this.#space = this.#newSpaceMeter()
     this.#storeTalk = this.#newStoreTalk()
     this.upkeep = new RangeUpkeep({
-      ...{ identity, replicas: this.#replicas, state, router: this.router, links, clock, logger },
-      nodes: () => this.#nodeIds(),
+      ...{ identity, replicas: this.#replicas, state, router: this.router, links, snapshots, clock, logger },
+      ...{ random: ports.random, scrubMs: config.scrubMs, nodes: () => this.#nodeIds() },
     })
     this.#reports = new NodeReports({
       ...{ identity, replicas: this.#replicas, state, links, logger, router: this.router, version: config.version },

@@ -131,8 +131,17 @@ export class PlacementDesk {
     return this.#settings.change(patch)
   }
 
-  hashes(_rangeId: RangeId | undefined): Promise<readonly RangeHashes[]> {
-    return notYet('hashes of ranges')
+  /** Compares the replicas of a range, or of all. See `RangeScrub`. */
+  async hashes(rangeId: RangeId | undefined): Promise<readonly RangeHashes[]> {
+    const { upkeep, router } = this.#parts
+    if (rangeId !== undefined) return [await upkeep.scrub.compare(rangeId)]
+    const compared: RangeHashes[] = []
+    // One that was merged meanwhile is part of another.
+    for (const one of [...router().descriptors()]) {
+      const hashes = await upkeep.scrub.compare(one.rangeId).catch(onlyNotFound)
+      if (hashes !== undefined) compared.push(hashes)
+    }
+    return compared
   }
 
   recoverRange(_rangeId: RangeId, _acceptDataLoss: boolean): Promise<OperatorInfo> {
@@ -259,6 +268,11 @@ export function describeOperator(record: OperatorRecord): OperatorInfo {
 
 function onlyCoded(error: unknown): void {
   if (!(error instanceof CordilleraError)) throw error
+}
+
+function onlyNotFound(error: unknown): undefined {
+  if (!(error instanceof CordilleraError) || error.code !== 'NOT_FOUND') throw error
+  return undefined
 }
 
 /** As codes of this API are written. */

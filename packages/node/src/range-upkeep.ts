@@ -1,6 +1,6 @@
-import type { Clock, Key, Logger, NodeId, RangeId, ReplicaId } from '@cordillera/base'
+import type { Clock, Key, Logger, NodeId, Random, RangeId, ReplicaId } from '@cordillera/base'
 import type { Replicas } from '@cordillera/replicas'
-import type { Router } from '@cordillera/router'
+import type { Router, SnapshotSource } from '@cordillera/router'
 import type { StateStore } from '@cordillera/state'
 import { IdAllocator } from '@cordillera/system'
 import type { PeerLinks } from '@cordillera/wire'
@@ -8,6 +8,7 @@ import type { FoundedIdentity } from './founding.js'
 import { LeaderCalls } from './leader-calls.js'
 import { RangeFinder } from './range-finder.js'
 import { MERGE_METHODS, type MergeGoal, RangeMerging } from './range-merging.js'
+import { RangeScrub, SCRUB_METHODS } from './range-scrub.js'
 import { RangeSplitting, type SplitGoal } from './range-splitting.js'
 import { ReplicaReplacement } from './replica-replacement.js'
 import { RESIZING_METHODS, ReplicaResizing } from './replica-resizing.js'
@@ -15,7 +16,8 @@ import { ReplicaUpkeep } from './replica-upkeep.js'
 
 /**
  * What keeps ranges whole, on one node, put together: {@link RangeFinder} finds those that have moved, {@link ReplicaReplacement}
- * moves replicas, {@link RangeSplitting} cuts ranges in two, {@link RangeMerging} makes one of two, {@link ReplicaUpkeep} has damaged ones replaced and removed ones destroyed.
+ * moves replicas, {@link RangeSplitting} cuts ranges in two, {@link RangeMerging} makes one of two,
+ * {@link ReplicaUpkeep} has damaged ones replaced and removed ones destroyed, {@link RangeScrub} finds those that hold something else.
  */
 export interface RangeUpkeepParts {
   readonly identity: FoundedIdentity
@@ -23,7 +25,11 @@ export interface RangeUpkeepParts {
   readonly state: StateStore
   readonly router: Router
   readonly links: PeerLinks
+  readonly snapshots: SnapshotSource
+  /** See `NodeConfig.scrubMs`. */
+  readonly scrubMs: number
   readonly clock: Clock
+  readonly random: Random
   readonly logger: Logger
   /** Every node of the cluster, as far as is known. */
   nodes(): Iterable<NodeId>
@@ -38,6 +44,7 @@ export const UPKEEP_METHODS = [
   'middle',
   ...RESIZING_METHODS,
   ...MERGE_METHODS,
+  ...SCRUB_METHODS,
 ] as const
 export type UpkeepMethod = (typeof UPKEEP_METHODS)[number]
 
@@ -56,6 +63,7 @@ export class RangeUpkeep {
   readonly #merging: RangeMerging
   readonly #attempts: IdAllocator
   readonly #upkeep: ReplicaUpkeep
+  readonly scrub: RangeScrub
 
   constructor(parts: RangeUpkeepParts) {
     this.#parts = parts
@@ -92,12 +100,14 @@ export class RangeUpkeep {
       finder: this.finder,
       replace: (rangeId, replicaId, nodeId) => this.replace(rangeId, replicaId, nodeId, REPLACE_MS),
     })
+    this.scrub = new RangeScrub({ ...common, finder: this.finder })
   }
 
   /** To be called about once a second. */
   onRound(): void {
     this.#upkeep.onRound()
     this.#merging.onRound()
+    this.scrub.onRound()
   }
 
   close(): void {
@@ -174,6 +184,9 @@ export class RangeUpkeep {
       case 'remove-replica':
       case 'transfer':
         return this.#resizing.onAsked(method, body)
+      case 'hash':
+      case 'quarantine':
+        return this.scrub.onAsked(method, body)
       default:
         return this.#merging.onAsked(method, body)
     }

@@ -23,7 +23,7 @@ class Town {
     const at = { peerAddress: `new-${nodeId}:1`, httpAddress: '', locality: '' }
     const unreachable = new CordilleraError('UNAVAILABLE')
     const node = new Whereabouts({
-      config: { ...at, founding: { kind: 'none' }, replicas: limits, log, version: '' },
+      config: { ...at, founding: { kind: 'none' }, replicas: limits, scrubMs: 1_000, log, version: '' },
       identity,
       router: {
         put: (_key, _value, _deadlineMs, done) => void this.clock.after(5, () => done(unreachable, 0)),

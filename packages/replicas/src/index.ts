@@ -1,13 +1,14 @@
 export { isSurelyRemoved, type KnownDescriptor, newestOf } from './membership.js'
 export type { ReplyTo } from './proposals.js'
 export { Replica, type ReplicaObserver } from './replica.js'
-export { Replicas, type SilencedReplica } from './replicas.js'
+export { Replicas } from './replicas.js'
 export {
   defaultReplicasLimits,
   type ReplicaLinks,
   type ReplicasCounts,
   type ReplicasLimits,
   type ReplicasOptions,
+  type SilencedReplica,
 } from './replicas-options.js'
 export { type RangeReport, reportRange } from './report.js'
 export type { StoreCondition } from './store-health.js'

@@ -20,7 +20,7 @@ import type { ReplyTo } from './proposals.js'
 import { mayRest } from './quiescence.js'
 import { ReadyLoop } from './ready-loop.js'
 import { Replica, type ReplicaHost } from './replica.js'
-import { newReplicasCounts, type ReplicasOptions } from './replicas-options.js'
+import { newReplicasCounts, type ReplicasOptions, type SilencedReplica } from './replicas-options.js'
 import { LeadershipShedder } from './shed-leaderships.js'
 import { SnapshotReceiver } from './snapshot-receiver.js'
 import { SnapshotSender } from './snapshot-sender.js'
@@ -38,11 +38,6 @@ import type { TimestampWaiter } from './timestamp-source.js'
  * Groups without work rest (quiescence): they are not ticked. A follower rests only while the link to its leader's
  * node is up; whoever loses a link wakes every group that spans it.
  */
-
-export interface SilencedReplica {
-  readonly state: ReplicaState
-  readonly reason: 'log-damaged' | 'log-missing'
-}
 
 export class Replicas implements ReplicaHost {
   readonly counts = newReplicasCounts()
@@ -316,6 +311,19 @@ export class Replicas implements ReplicaHost {
     }
     this.#leave(replica)
     this.#silence(replica.state, 'log-damaged')
+  }
+
+  /**
+   * Silences a replica that was found to hold something else than a majority of its range, durably: its log counts as damaged
+   * from now on. Without effect when it does not take part here.
+   */
+  async quarantine(rangeId: RangeId, replicaId: ReplicaId): Promise<void> {
+    const replica = this.#byRange.get(rangeId)
+    if (replica?.replicaId !== replicaId || replica.isRestoring || isAlone(replica.state)) return
+    replica.log.markDamaged()
+    this.#leave(replica)
+    this.#silence(replica.state, 'diverged')
+    await this.#options.log.flush()
   }
 
   /**

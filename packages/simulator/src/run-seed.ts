@@ -61,6 +61,8 @@ const DRAINED_MS = 5_000
 const REPAIR_MS = 30_000
 /** The placement driver reads them as often. */
 const SETTINGS_READ_MS = 6_000
+/** Every range is compared a few times in a run. */
+const SCRUB_MS = 4_000
 /** Of every range, in clusters of three and more. */
 const REPLICAS = 3
 
@@ -74,6 +76,7 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
     late,
     delays: options.delays,
     segmentBytes: log.segmentBytes,
+    scrubMs: SCRUB_MS,
     limits: {
       stateFlushBytes: state.flushBytes,
       stateFlushMs: state.flushMs,

@@ -25,6 +25,8 @@ export interface SimulatedClusterOptions {
   readonly limits?: Partial<ReplicasLimits>
   /** 32 KiB by default. */
   readonly segmentBytes?: number
+  /** See `NodeConfig.scrubMs`; a day by default. */
+  readonly scrubMs?: number
   readonly delays?: Delays
   /** Everything that any node logs, for looking into one run. */
   readonly onEvent?: (text: string) => void
@@ -44,6 +46,8 @@ const OF_A_BAD_DISK =
 const OF_AN_OLD_IMAGE =
   /^error (?:store-stopped|process-failed) .*(?:heard of a later state|log is older than the state)/
 
+const DAY_MS = 24 * 3_600_000
+
 export class SimulatedCluster {
   readonly clock: VirtualClock
   readonly network: VirtualNetwork
@@ -58,6 +62,7 @@ export class SimulatedCluster {
 
   constructor(options: SimulatedClusterOptions) {
     const { seed, nodes = 3, late = 0, ranges = 4, segmentBytes = 32 << 10 } = options
+    const { scrubMs = DAY_MS } = options
     this.#random = new SeededRandom(seed)
     this.#onEvent = options.onEvent
     this.#places = nodes
@@ -90,6 +95,7 @@ export class SimulatedCluster {
         founding,
         limits,
         segmentBytes,
+        scrubMs,
         observer: this.checker,
         onEvent,
       })

@@ -30,6 +30,7 @@ export interface SimulatedNodeOptions {
   readonly founding: FoundingConfig
   readonly limits: ReplicasLimits
   readonly segmentBytes: number
+  readonly scrubMs: number
   readonly observer: ReplicaObserver
   /** Every event that the node logs. */
   readonly onEvent: (level: string, event: string, fields?: LogFields) => void
@@ -118,7 +119,7 @@ export class SimulatedNode {
   }
 
   #launch(founding: FoundingConfig): void {
-    const { host, limits, random, segmentBytes, observer } = this.#options
+    const { host, limits, random, segmentBytes, scrubMs, observer } = this.#options
     host.powerOn()
     const process = new ProcessClock(this.clock)
     this.#process = process
@@ -131,6 +132,7 @@ export class SimulatedNode {
         founding,
         locality: '',
         replicas: limits,
+        scrubMs,
         log: { segmentBytes, cacheBytesMax: LOG_CACHE_BYTES_MAX },
         version: 'simulated',
       },
