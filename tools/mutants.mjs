@@ -366,9 +366,9 @@ export const mutants = [
   {
     name: 'two-operators-a-node',
     row: '33: what is asked for twice is done once',
-    file: 'packages/system/src/operator.ts',
-    find: 'if (isNodeTask(task)) return [`node ${task.nodeId}`]',
-    put: 'if (isNodeTask(task)) return []',
+    file: 'packages/system/src/operators.ts',
+    find: 'other !== undefined || this.#beginning.has(subject)',
+    put: 'other !== undefined',
     test: 'packages/system',
   },
   {

@@ -115,7 +115,7 @@ export interface ClusterSettings {
   readonly balanceTolerance: number
 }
 
-/** What the replicas of a range hold at one index of its log. */
+/** What the voters of a range hold at one timestamp, everything up to which is at or below `index` of its log. Null: no answer. */
 export interface RangeHashes {
   readonly rangeId: RangeId
   readonly index: number

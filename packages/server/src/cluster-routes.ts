@@ -25,7 +25,8 @@ export function clusterRoutes(gate: Gate): ApiRoute[] {
       path: '/v1/admin/hash',
       operationId: 'hashRanges',
       tag: 'ranges',
-      summary: 'Hashes of what each replica of a range holds at one index of its log',
+      summary:
+        'Hashes of what the replicas of ranges hold at one timestamp; one that differs from the majority is replaced',
       query: HashQuery,
       answers: { 200: { description: 'Of all ranges, or of one.', schema: HashesSchema } },
       refusals: ['NOT_FOUND'],

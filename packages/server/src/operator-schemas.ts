@@ -134,7 +134,7 @@ const Index = Type.Integer({ minimum: 0 })
 const ReplicaHashSchema = Type.Object({
   nodeId: Id,
   appliedIndex: Index,
-  hash: Type.Union([Type.String(), Type.Null()], { description: 'Null when it has no hash at `index`.' }),
+  hash: Type.Union([Type.String(), Type.Null()], { description: 'Null when it has not answered.' }),
 })
 
 export const HashQuery = Type.Object({ range: Type.Optional(Id) }, { additionalProperties: false })
@@ -144,7 +144,10 @@ export const HashesSchema = Type.Object({
   ranges: Type.Array(
     Type.Object({
       rangeId: Id,
-      index: Type.Integer({ minimum: 0, description: 'The hashes are of the content at this index of the log.' }),
+      index: Type.Integer({
+        minimum: 0,
+        description: 'Everything that was compared is at or below this index of the log.',
+      }),
       replicas: Type.Array(ReplicaHashSchema),
     }),
   ),
