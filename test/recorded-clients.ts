@@ -11,7 +11,6 @@ import { type Answer, NotSent, send } from './http-client.js'
  * keys every client writes keys of its own, once each: their acknowledged values must be there at the end, whatever the
  * shared keys show. Any other answer than the API promises ends the clients with an error.
  */
-const CLIENTS = 8
 const SHARED_KEYS = 48
 /** A request to a node that is down or without a majority gives up soon, so that clients move on. */
 const TIMEOUT_MS = 2_000
@@ -20,18 +19,23 @@ export class RecordedClients {
   readonly history: Operation[] = []
   /** Keys that were written once, with the acknowledged values. */
   readonly kept = new Map<string, string>()
+  /** How long each answered write took, since {@link takeWriteMs}. */
+  #writeMs: number[] = []
   readonly #urls: readonly string[]
+  readonly #count: number
   readonly #agent = new Agent({ keepAlive: true })
   #acknowledgedWrites = 0
   #unknownWrites = 0
+  #unserved = 0
   #clients = 0
   #values = 0
   #stopping = false
   #running: Promise<unknown> = Promise.resolve()
   #failure: Error | undefined
 
-  constructor(cluster: LocalCluster) {
+  constructor(cluster: Pick<LocalCluster, 'nodes'>, count = 8) {
     this.#urls = cluster.nodes.map(({ url }) => url)
+    this.#count = count
   }
 
   get acknowledgedWrites(): number {
@@ -43,6 +47,18 @@ export class RecordedClients {
     return this.#unknownWrites
   }
 
+  /** Operations that were refused, or not sent at all. */
+  get unserved(): number {
+    return this.#unserved
+  }
+
+  /** In ascending order. */
+  takeWriteMs(): number[] {
+    const taken = this.#writeMs.sort((a, b) => a - b)
+    this.#writeMs = []
+    return taken
+  }
+
   /** The shared keys, spread over all ranges. */
   get keys(): readonly string[] {
     return Array.from({ length: SHARED_KEYS }, (_, i) => sharedKey(i))
@@ -50,7 +66,7 @@ export class RecordedClients {
 
   start(): void {
     this.#running = Promise.all(
-      Array.from({ length: CLIENTS }, () =>
+      Array.from({ length: this.#count }, () =>
         this.#run().catch((error: Error) => {
           this.#failure ??= error
         }),
@@ -117,15 +133,22 @@ export class RecordedClients {
 
   async #ask(url: string, key: string, sending: { method: string; body?: string }): Promise<Outcome> {
     let answer: Answer
+    const invokedAt = performance.now()
     try {
       answer = await send(url, `/v1/kv/${key}?timeoutMs=${TIMEOUT_MS}`, { ...sending, agent: this.#agent })
     } catch (error) {
-      return { kind: error instanceof NotSent ? 'nothing' : 'unknown' }
+      if (!(error instanceof NotSent)) return { kind: 'unknown' }
+      this.#unserved++
+      return { kind: 'nothing' }
     }
-    if (answer.status === 503 || answer.status === 429) return { kind: 'nothing' }
+    if (answer.status === 503 || answer.status === 429) {
+      this.#unserved++
+      return { kind: 'nothing' }
+    }
     if (answer.status === 504 && answer.code === 'OUTCOME_UNKNOWN') return { kind: 'unknown' }
     const isExpected = sending.method === 'GET' ? [200, 404].includes(answer.status) : answer.status === 204
     if (!isExpected) throw new Error(`${sending.method} ${key}: ${answer.status} ${answer.body}`)
+    if (sending.method !== 'GET') this.#writeMs.push(performance.now() - invokedAt)
     return { kind: 'done', answer }
   }
 

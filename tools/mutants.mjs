@@ -245,7 +245,7 @@ export const mutants = [
   },
   {
     name: 'halves-of-the-same-version',
-    row: 'a split raises the version: what was meant for the whole is taken by no half',
+    row: '17: a split raises the version: what was meant for the whole is taken by no half',
     file: 'packages/ranges/src/split.ts',
     find: 'version: epoch.version + 1',
     put: 'version: epoch.version',
@@ -253,7 +253,7 @@ export const mutants = [
   },
   {
     name: 'split-of-a-range-that-changed',
-    row: 'a split is decided when it applies, by the epoch that it was proposed for',
+    row: '16: a split is decided when it applies, by the epoch that it was proposed for',
     file: 'packages/ranges/src/split.ts',
     find: "if (compareEpochs(command.epoch, epoch) !== 0) return 'epoch'",
     put: "if (command.epoch.version > epoch.version) return 'epoch'",
@@ -261,7 +261,7 @@ export const mutants = [
   },
   {
     name: 'late-freeze',
-    row: 'what may still freeze the right comes too late once the attempt was given up',
+    row: '18: what may still freeze the right comes too late once the attempt was given up',
     file: 'packages/ranges/src/merge.ts',
     find: 'if (right.merge !== undefined || right.epoch.version !== version || !isSettled(right)) return undefined',
     put: 'if (right.merge !== undefined || right.epoch.version < version || !isSettled(right)) return undefined',
@@ -269,7 +269,7 @@ export const mutants = [
   },
   {
     name: 'merge-after-it-was-given-up',
-    row: 'an attempt that was aborted never merges',
+    row: '18: an attempt that was aborted never merges',
     file: 'packages/ranges/src/merge.ts',
     find: "if (state?.kind !== 'absorbing' || state.attempt !== attempt || state.rightId !== right.rangeId) return undefined",
     put: "if (state === undefined || state.kind === 'frozen' || state.attempt !== attempt || state.rightId !== right.rangeId) return undefined",
@@ -277,7 +277,7 @@ export const mutants = [
   },
   {
     name: 'thaw-in-the-same-version',
-    row: 'a thaw raises the version, so that no freeze of the attempt takes effect behind it',
+    row: '18: a thaw raises the version, so that no freeze of the attempt takes effect behind it',
     file: 'packages/ranges/src/merge.ts',
     find: 'const { merge: _, ...rest } = right\n  return { ...rest, epoch: nextVersion(right.epoch) }',
     put: 'const { merge: _, ...rest } = right\n  return { ...rest, epoch: right.epoch }',
@@ -285,7 +285,7 @@ export const mutants = [
   },
   {
     name: 'attempt-begun-again',
-    row: 'an attempt that ended never begins anew: its right may have merged',
+    row: '18: an attempt that ended never begins anew: its right may have merged',
     file: 'packages/ranges/src/merge.ts',
     find: 'attempt <= (left.lastMerge ?? 0)',
     put: 'attempt < 0',
@@ -301,7 +301,7 @@ export const mutants = [
   },
   {
     name: 'removal-of-what-is-needed-by-now',
-    row: 'a removal leaves as many voters as it was decided for',
+    row: '20: a removal leaves as many voters as it was decided for',
     file: 'packages/placement/src/resizing.ts',
     find: 'others < Math.max(1, votersLeft)',
     put: 'others < 1',
@@ -394,13 +394,5 @@ export const mutants = [
     find: 'writer.u8(merge === undefined ? 0 : 1 + MERGES.indexOf(merge.kind))\n  if (merge !== undefined)',
     put: "writer.u8(merge === undefined || merge.kind === 'frozen' ? 0 : 1 + MERGES.indexOf(merge.kind))\n  if (merge !== undefined && merge.kind !== 'frozen')",
     test: 'packages/ranges',
-  },
-  {
-    name: 'reads-by-an-old-route',
-    row: '17: after a split or a merge a redirect, never data',
-    file: 'packages/replicas/src/replica-reads.ts',
-    find: "else if (request.epochVersion !== state.descriptor.epoch.version) reply(refused('epoch-mismatch'))",
-    put: "else if (request.epochVersion > state.descriptor.epoch.version) reply(refused('epoch-mismatch'))",
-    test: 'packages/replicas',
   },
 ]

@@ -140,6 +140,8 @@ export interface NodeReport {
 
 export interface NodeRangeReport {
   readonly rangeId: RangeId
+  /** Of the range as this replica knows it. */
+  readonly epoch: Epoch
   readonly replicaId: ReplicaId
   readonly isLeader: boolean
   readonly leader: NodeId

@@ -14,8 +14,9 @@ const nodes = [1, 2, 3].map((nodeId) => ({ nodeId, peerAddress: `h:${nodeId}`, h
 const { descriptors } = foundingDocument('0'.repeat(32), nodes, 4)
 
 function reportOf(nodeId: number, leads: readonly number[]): NodeReport {
-  const ranges = descriptors.map(({ rangeId, replicas }) => ({
+  const ranges = descriptors.map(({ rangeId, epoch, replicas }) => ({
     rangeId,
+    epoch,
     replicaId: replicas.find((place) => place.nodeId === nodeId)!.replicaId,
     isLeader: leads.includes(rangeId),
     leader: 0,

@@ -213,7 +213,7 @@ export class CordilleraNode {
     })
     this.#reports = new NodeReports({
       ...{ identity, replicas: this.#replicas, state, links, logger, router: this.router, version: config.version },
-      ...{ load: this.#load, fsyncs: this.#fsyncs },
+      ...{ load: this.#load, fsyncs: this.#fsyncs, finder: this.upkeep.finder },
       registered: () => this.#whereabouts.registered(),
       membership: () => (this.#phase === 'draining' ? 'draining' : this.#membership),
     })

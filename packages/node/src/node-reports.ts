@@ -1,4 +1,5 @@
-import type { Logger, NodeId } from '@cordillera/base'
+import type { Logger, NodeId, RangeId } from '@cordillera/base'
+import { compareEpochs } from '@cordillera/ranges'
 import { type Replicas, reportRange } from '@cordillera/replicas'
 import type { Router } from '@cordillera/router'
 import type { StateStore } from '@cordillera/state'
@@ -8,6 +9,7 @@ import { indexReports, type Picture, type RegisteredNode } from './cluster-view.
 import type { FoundedIdentity } from './founding.js'
 import type { LatencyWindow } from './latency-window.js'
 import type { LoadMeter } from './load-meter.js'
+import type { RangeFinder } from './range-finder.js'
 
 /** What nodes tell each other about themselves, and the picture of the cluster that comes of it: as good as who answers in time. */
 export interface NodeReportsParts {
@@ -17,6 +19,7 @@ export interface NodeReportsParts {
   readonly router: Router
   readonly links: Pick<PeerLinks, 'ask' | 'isUp'>
   readonly logger: Logger
+  readonly finder: Pick<RangeFinder, 'newest'>
   readonly load: LoadMeter
   readonly fsyncs: LatencyWindow
   /** The version of the program, for people. */
@@ -27,6 +30,8 @@ export interface NodeReportsParts {
 }
 
 const TIMEOUT_MS = 2_000
+/** So many ranges are looked up at once. */
+const LOOKUPS_MAX = 32
 
 export class NodeReports {
   readonly #parts: NodeReportsParts
@@ -78,7 +83,22 @@ export class NodeReports {
       }
     })
     await Promise.all(asked)
+    await this.#learnNewer(reports)
     const descriptors = [...router.descriptors()]
     return { clusterId, version, registered, descriptors, reports, reportOf: indexReports(reports) }
+  }
+  /** Who leads a range knows it first; what this node has not heard of yet is looked up. */
+  async #learnNewer(reports: ReadonlyMap<NodeId, NodeReport>): Promise<void> {
+    const { router, finder } = this.#parts
+    const known = new Map([...router.descriptors()].map(({ rangeId, epoch }) => [rangeId, epoch]))
+    const newer = new Set<RangeId>()
+    for (const { ranges } of reports.values()) {
+      for (const { rangeId, epoch, isLeader } of ranges) {
+        const own = known.get(rangeId)
+        if (isLeader && (own === undefined || compareEpochs(epoch, own) > 0)) newer.add(rangeId)
+      }
+    }
+    const left = [...newer]
+    while (left.length > 0) await Promise.all(left.splice(0, LOOKUPS_MAX).map((rangeId) => finder.newest(rangeId)))
   }
 }

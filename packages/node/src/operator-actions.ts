@@ -21,6 +21,18 @@ export class NodeOperatorActions implements RangeActions {
   }
 
   async perform(task: RangeTask, timeoutMs: number): Promise<object | undefined> {
+    try {
+      return await this.#perform(task, timeoutMs)
+    } catch (error) {
+      if (!(error instanceof CordilleraError) || error.code !== 'UNAVAILABLE') throw error
+      const by = await this.#parts.finder.absorbedBy(task.rangeId)
+      if (by === undefined) throw error
+      const detail = `range ${task.rangeId} has become part of range ${by}`
+      throw new CordilleraError('NOT_FOUND', { detail })
+    }
+  }
+
+  async #perform(task: RangeTask, timeoutMs: number): Promise<object | undefined> {
     const { upkeep } = this.#parts
     switch (task.kind) {
       case 'split':

@@ -104,6 +104,23 @@ export class RangeFinder {
     return newestOf([...own, ...(await this.ask(rangeId, nodes()))])
   }
 
+  /** The range that this one has become part of, for good, as far as anybody remembers it; undefined: nobody does. */
+  async absorbedBy(rangeId: RangeId): Promise<RangeId | undefined> {
+    const { replicas, nodes, links, nodeId: self } = this.#parts
+    const asked = [...nodes()].map(async (nodeId) => {
+      if (nodeId === self) return replicas.absorbed.by(rangeId)
+      if (!links.isUp(nodeId)) return undefined
+      const answer = await links.ask(nodeId, 'absorbed', rangeId, ASK_TIMEOUT_MS).catch(onlyCoded)
+      return typeof answer === 'number' ? answer : undefined
+    })
+    return (await Promise.all(asked)).find((by) => by !== undefined)
+  }
+
+  /** Answers another node: as {@link absorbedBy}, of this node alone; null: nothing is known. */
+  async onAbsorbedAsked(rangeId: unknown): Promise<unknown> {
+    return this.#parts.replicas.absorbed.by(Number(rangeId)) ?? null
+  }
+
   /** Answers another node: the range here that has the key; null where none does. */
   async onRouteAsked(key: unknown): Promise<unknown> {
     const descriptor = typeof key === 'string' ? this.#holderOf(key) : undefined
@@ -171,4 +188,9 @@ function readAnswer(body: unknown): KnownDescriptor | undefined {
     throw new CordilleraError('CORRUPT', { detail: 'an answer that is no range' })
   }
   return { replicaId, descriptor: decodeDescriptor(bytes) }
+}
+
+function onlyCoded(error: unknown): undefined {
+  if (!(error instanceof CordilleraError)) throw error
+  return undefined
 }

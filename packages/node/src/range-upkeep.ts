@@ -38,6 +38,7 @@ export interface RangeUpkeepParts {
 /** What nodes ask each other about ranges. */
 export const UPKEEP_METHODS = [
   'range',
+  'absorbed',
   'route',
   'replace',
   'split',
@@ -172,6 +173,8 @@ export class RangeUpkeep {
     switch (method) {
       case 'range':
         return this.finder.onAsked(body)
+      case 'absorbed':
+        return this.finder.onAbsorbedAsked(body)
       case 'route':
         return this.finder.onRouteAsked(body)
       case 'replace':

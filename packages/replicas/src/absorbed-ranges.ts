@@ -25,6 +25,11 @@ export class AbsorbedRanges {
     }
   }
 
+  /** The range that it is part of here, or was last; undefined: none that is known. */
+  by(rangeId: RangeId): RangeId | undefined {
+    return this.#by.get(rangeId)
+  }
+
   /** For a request to a range that has no replica here. */
   refusal(rangeId: RangeId): RefusedReply {
     let by = this.#by.get(rangeId)

@@ -50,7 +50,7 @@ export class Replicas implements ReplicaHost {
   readonly #sender: SnapshotSender
   readonly #receiver: SnapshotReceiver
   readonly #early = new EarlyVotes()
-  readonly #absorbed: AbsorbedRanges
+  readonly absorbed: AbsorbedRanges
   readonly #loop: ReadyLoop
   /** How fit this store and the others are. */
   readonly stores: StoreWatch
@@ -68,7 +68,7 @@ export class Replicas implements ReplicaHost {
   constructor(options: ReplicasOptions) {
     this.#options = options
     const { clock, log } = options
-    this.#absorbed = new AbsorbedRanges((rangeId) => this.#byRange.get(rangeId))
+    this.absorbed = new AbsorbedRanges((rangeId) => this.#byRange.get(rangeId))
     this.#loop = new ReadyLoop({ clock, log, counts: this.counts, onFatal: (error) => this.onFatal(error) })
     this.#host = this.#snapshotsHost()
     this.#sender = new SnapshotSender(this.#host)
@@ -126,7 +126,7 @@ export class Replicas implements ReplicaHost {
     if (this.#phase === 'draining') this.#lastRequestAt = this.#options.clock.now()
     const replica = this.#byRange.get(request.rangeId)
     if (this.#phase === 'closed') reply({ kind: 'refused', reason: 'closing', leader: 0, descriptors: [] })
-    else if (replica === undefined) reply(this.#absorbed.refusal(request.rangeId))
+    else if (replica === undefined) reply(this.absorbed.refusal(request.rangeId))
     else if (!this.stores.hasRoomFor(replica, request)) reply(this.stores.fullReply)
     else replica.execute(request, reply)
   }
@@ -463,7 +463,7 @@ export class Replicas implements ReplicaHost {
       const replica = this.#byRange.get(rangeId)
       if (replica?.state === state) this.#leave(replica)
       if (this.#silenced.get(rangeId)?.state === state) this.#silenced.delete(rangeId)
-      this.#absorbed.add(rangeId, by)
+      this.absorbed.add(rangeId, by)
     }
   }
 
