@@ -10,6 +10,7 @@ export {
   type ReplicasOptions,
 } from './replicas-options.js'
 export { type RangeReport, reportRange } from './report.js'
+export type { RequestSampler } from './request-sampler.js'
 export type { StoreCondition } from './store-health.js'
 export type { SpaceLevel } from './store-space.js'
 export { defaultStoreLimits, type StoreLimits, type StoreReport } from './store-watch.js'
