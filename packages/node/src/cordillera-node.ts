@@ -299,9 +299,7 @@ export class CordilleraNode {
     this.#timestamps.start()
     this.#leaderPlacement.onStart()
     this.#ports.logger.info('node-started', {
-      clusterId: identity.clusterId,
-      nodeId,
-      incarnation: identity.incarnation,
+      ...{ clusterId, nodeId, incarnation },
       replicas: [...this.#replicas.replicas()].length,
       silenced: this.#replicas.silenced.size,
     })
@@ -458,7 +456,10 @@ export class CordilleraNode {
   /** The placement driver is there, and balances leaderships: nobody else is to. */
   #onHeard({ membership, settings }: HeartbeatAnswer): void {
     this.#membership = membership
-    if (settings !== undefined) this.#load.splitLoadPerSec = settings.rangeSplitLoadPerSec
+    if (settings !== undefined) {
+      this.#load.splitLoadPerSec = settings.rangeSplitLoadPerSec
+      this.#replicas.snapshotRate.bytesPerSec = settings.snapshotBytesPerSecMax
+    }
     this.#leaderPlacement.onDriverHeard()
   }
 
