@@ -4,7 +4,14 @@ import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { Replicas, type SystemSeat } from '@cordillera/replicas'
 import { defaultRouterLimits, Router } from '@cordillera/router'
 import { StateStore } from '@cordillera/state'
-import { Admissions, decodeHeartbeat, Oracle, Snapshots, TimestampClient } from '@cordillera/system'
+import {
+  Admissions,
+  decodeHeartbeat,
+  type HeartbeatAnswer,
+  Oracle,
+  Snapshots,
+  TimestampClient,
+} from '@cordillera/system'
 import { type PeerHandlers, PeerLinks } from '@cordillera/wire'
 import type { ClusterInfo, NodeInfo, RangeInfo } from './admin.js'
 import { describeCluster, describeNode, describeRange, type RangeFilter, selectDescriptors } from './cluster-view.js'
@@ -68,7 +75,7 @@ export class CordilleraNode {
   #membership = 'member'
   readonly #storeTalk: StoreTalk
   readonly #space: SpaceMeter
-  readonly #load = new LoadMeter()
+  readonly #load: LoadMeter
   readonly #reports: NodeReports
   readonly #fsyncs: LatencyWindow
   readonly #timers = new Set<Timer>()
@@ -146,15 +153,12 @@ export class CordilleraNode {
     this.#state = state
     this.#links = links
     this.#fsyncs = parts.fsyncs
+    this.#load = new LoadMeter(random)
     this.failed = new Promise((resolve) => {
       this.#onFailed = resolve
     })
     const { nodeId } = identity
-    this.#oracle = new Oracle({
-      clock,
-      logger,
-      knownNodes: () => this.#nodeIds(),
-    })
+    this.#oracle = new Oracle({ clock, logger, knownNodes: () => this.#nodeIds() })
     const snapshots = new Snapshots({ clock, client: () => this.#timestamps })
     this.#timestamps = new TimestampClient({
       router: () => this.router,
@@ -167,13 +171,7 @@ export class CordilleraNode {
       onSafePoint: (safePoint) => state.advanceSafePoint(safePoint),
     })
     this.#replicas = new Replicas({
-      nodeId,
-      clock,
-      random,
-      logger,
-      log,
-      state,
-      links,
+      ...{ nodeId, clock, random, logger, log, state, links },
       limits: config.replicas,
       timestamps: this.#timestamps,
       systemSeat: this.#systemSeat(),
@@ -301,9 +299,7 @@ export class CordilleraNode {
     this.#timestamps.start()
     this.#leaderPlacement.onStart()
     this.#ports.logger.info('node-started', {
-      clusterId: identity.clusterId,
-      nodeId,
-      incarnation: identity.incarnation,
+      ...{ clusterId, nodeId, incarnation },
       replicas: [...this.#replicas.replicas()].length,
       silenced: this.#replicas.silenced.size,
     })
@@ -453,13 +449,17 @@ export class CordilleraNode {
       ...{ nodeId, replicas: this.#replicas, state: this.#state, load: this.#load, links: this.#links, clock, logger },
       nodesOf: (rangeId) => this.upkeep.nodesOf(rangeId),
       here: (heartbeat) => this.placement.driver.onHeartbeat(nodeId, heartbeat),
-      onAnswer: ({ membership }) => this.#onHeard(membership),
+      onAnswer: (answer) => this.#onHeard(answer),
     })
   }
 
   /** The placement driver is there, and balances leaderships: nobody else is to. */
-  #onHeard(membership: string): void {
+  #onHeard({ membership, settings }: HeartbeatAnswer): void {
     this.#membership = membership
+    if (settings !== undefined) {
+      this.#load.splitLoadPerSec = settings.rangeSplitLoadPerSec
+      this.#replicas.snapshotRate.bytesPerSec = settings.snapshotBytesPerSecMax
+    }
     this.#leaderPlacement.onDriverHeard()
   }
 

@@ -2,7 +2,13 @@ import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId } f
 import { SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import type { Replica, Replicas } from '@cordillera/replicas'
 import type { StateStore } from '@cordillera/state'
-import { encodeHeartbeat, type Heartbeat, type RangeBeat } from '@cordillera/system'
+import {
+  decodeHeartbeatAnswer,
+  encodeHeartbeat,
+  type Heartbeat,
+  type HeartbeatAnswer,
+  type RangeBeat,
+} from '@cordillera/system'
 import type { PeerLinks } from '@cordillera/wire'
 import type { LoadMeter } from './load-meter.js'
 
@@ -24,13 +30,6 @@ export interface HeartbeatsParts {
   here(heartbeat: Heartbeat): HeartbeatAnswer
   /** The driver has answered. */
   onAnswer(answer: HeartbeatAnswer): void
-}
-
-export interface HeartbeatAnswer {
-  /** Everything is to be sent. */
-  readonly resync: boolean
-  /** What people have asked of the node that was heard: `member` when nothing. */
-  readonly membership: string
 }
 
 interface Told {
@@ -94,7 +93,7 @@ export class Heartbeats {
     const answer =
       driver === self
         ? here(heartbeat)
-        : ((await links.ask(driver, 'heartbeat', encodeHeartbeat(heartbeat), ASK_TIMEOUT_MS)) as HeartbeatAnswer)
+        : decodeHeartbeatAnswer(await links.ask(driver, 'heartbeat', encodeHeartbeat(heartbeat), ASK_TIMEOUT_MS))
     if (answer.resync) this.#driver = 0
     onAnswer(answer)
   }
@@ -116,11 +115,12 @@ export class Heartbeats {
       this.#noteVersion(rangeId, epoch.version)
       const { readsPerSec, writesPerSec } = load.of(rangeId)
       const bytes = await this.#bytesOf(replica)
-      const at = `${replica.term}:${epoch.version}:${epoch.confVersion}:${this.#behind(replica)}`
+      const split = load.splitOf(replica)
+      const at = `${replica.term}:${epoch.version}:${epoch.confVersion}:${this.#behind(replica)}:${split?.kind}:${split?.key}`
       const now = { at, bytes, load: readsPerSec + writesPerSec }
       if (!isNews(this.#told.get(rangeId), now)) continue
       this.#told.set(rangeId, now)
-      beats.push(this.#describe(replica, bytes))
+      beats.push({ ...this.#describe(replica, bytes), ...(split && { loadSplit: split }) })
     }
     for (const known of [this.#told, this.#since, this.#measured]) {
       for (const rangeId of known.keys()) if (!led.has(rangeId)) known.delete(rangeId)

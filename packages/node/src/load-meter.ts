@@ -1,9 +1,12 @@
-import type { RangeId } from '@cordillera/base'
-import type { Replicas } from '@cordillera/replicas'
+import type { Random, RangeId } from '@cordillera/base'
+import type { LoadSplit } from '@cordillera/placement'
+import type { Replica, Replicas } from '@cordillera/replicas'
+import { LoadSampler } from './load-sampler.js'
 
 /**
  * Requests a second, for every range led here and for the node: differences of counters over the last sampling
- * interval, smoothed (half a new sample, half the old figure). Costs nothing on the path of a request.
+ * interval, smoothed (half a new sample, half the old figure). Costs nothing on the path of a request, but where a range is led
+ * here that is more than half as busy as one that is to be split for its load: some of its requests are sampled.
  */
 export interface Load {
   readonly readsPerSec: number
@@ -13,10 +16,24 @@ export interface Load {
 const MINUTES = 6
 const NO_LOAD: Load = { readsPerSec: 0, writesPerSec: 0 }
 
+interface Sampling {
+  /** The epoch's: what was sampled before a split or a merge counts no more. */
+  readonly version: number
+  readonly sampler: LoadSampler
+}
+
 export class LoadMeter {
+  readonly #random: Random
+  readonly #samplings = new WeakMap<Replica, Sampling>()
+  /** A range with more requests a second is to be split for it; 0: none is. */
+  splitLoadPerSec = 0
   readonly #byRange = new Map<RangeId, { reads: number; writes: number; load: Load; readonly maxima: number[] }>()
   #seconds = 0
   #total: Load = NO_LOAD
+
+  constructor(random: Random) {
+    this.#random = random
+  }
 
   get total(): Load {
     return this.#total
@@ -29,6 +46,13 @@ export class LoadMeter {
   /** The most requests a second of about the last {@link MINUTES} minutes. */
   maxOf(rangeId: RangeId): number {
     return Math.max(0, ...(this.#byRange.get(rangeId)?.maxima ?? []))
+  }
+
+  /** Where the load of a range that is led here could be cut, as far as its samples say. */
+  splitOf(replica: Replica): LoadSplit | undefined {
+    const { descriptor } = replica
+    const sampling = this.#samplings.get(replica)
+    return sampling?.version === descriptor.epoch.version ? sampling.sampler.verdict(descriptor) : undefined
   }
 
   /** Takes a sample `seconds` after the previous one. */
@@ -44,7 +68,7 @@ export class LoadMeter {
       if (before === undefined) {
         const fresh = { reads: counts.reads, writes: counts.writes, load: NO_LOAD, maxima: [0] }
         this.#byRange.set(descriptor.rangeId, fresh)
-        continue
+        continue // Nothing is known of its load yet.
       }
       const { maxima } = before
       if (isNewMinute && maxima.push(0) > MINUTES) maxima.shift()
@@ -59,10 +83,30 @@ export class LoadMeter {
       }
       const all = before.load.readsPerSec + before.load.writesPerSec
       if (all > maxima[maxima.length - 1]!) maxima[maxima.length - 1] = all
+      this.#decideSampling(replica, all)
       reads += before.load.readsPerSec
       writes += before.load.writesPerSec
     }
     this.#total = { readsPerSec: reads, writesPerSec: writes }
+  }
+
+  #decideSampling(replica: Replica, loadPerSec: number): void {
+    const { version } = replica.descriptor.epoch
+    const { splitLoadPerSec } = this
+    // Well below what calls for a split, so that its samples are there by then.
+    if (splitLoadPerSec === 0 || !replica.isUsable || loadPerSec <= splitLoadPerSec / 2) {
+      if (replica.sampler === undefined) return
+      replica.sampler = undefined
+      this.#samplings.delete(replica)
+      return
+    }
+    let sampling = this.#samplings.get(replica)
+    if (sampling?.version !== version) {
+      sampling = { version, sampler: new LoadSampler(this.#random) }
+      this.#samplings.set(replica, sampling)
+      replica.sampler = sampling.sampler
+    }
+    sampling.sampler.loadPerSec = loadPerSec
   }
 }
 

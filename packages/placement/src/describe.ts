@@ -108,7 +108,8 @@ const SENTENCES = {
   'may-merge': 'it is about to be merged with a neighbour',
   'in-place': 'its leader is not draining',
   'one-hot-key': 'most requests go to one key: no split would divide them',
-  'no-sample': 'too few requests were sampled to know where a split halves the load',
+  'no-sample':
+    'no sampled key is known to halve the load: too few requests were sampled yet, they move on, or scans cross every key',
   'system-range': 'the system range stays as it is',
   'no-right-neighbour': 'it is the last range',
   'keyspace-boundary': 'a keyspace begins at its end',

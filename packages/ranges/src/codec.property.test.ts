@@ -13,6 +13,7 @@ import {
   decodeWriteBlock,
   holdsPut,
   joinBlocks,
+  keyOfCommand,
   NO_SESSION,
   type Session,
   WriteBlockBuilder,
@@ -125,6 +126,8 @@ describe('codecs', () => {
       fc.property(block, (b) => {
         const expected = { ...b, count: b.commands.length }
         expect(decodeWriteBlock(encodeBlock(b))).toEqual(expected)
+        const keys = b.commands.map((_, i) => keyOfCommand(encodeBlock(b), i))
+        expect(keys).toEqual(b.commands.map((each) => each.key))
       }),
     )
   })

@@ -27,6 +27,7 @@ export {
   type EntryStamp,
   holdsPut,
   joinBlocks,
+  keyOfCommand,
   NO_SESSION,
   type Session,
   type WriteBlock,

@@ -204,6 +204,21 @@ export function checkWriteBlock(block: Uint8Array): WriteBlockHeader {
   return header
 }
 
+/** The key of the command at this place of a well-formed block that has it; what is before is passed over. */
+export function keyOfCommand(block: Uint8Array, at: number): Key {
+  const reader = new ByteReader(block)
+  readWriteBlockHeader(reader)
+  for (let i = 0; ; i++) {
+    const flags = readFlags(reader)
+    reader.varint()
+    if (i === at) return reader.key(PREFIXED_KEY_BYTES_MAX)
+    reader.skipBytes(PREFIXED_KEY_BYTES_MAX)
+    if ((flags & IF_VERSION) !== 0) reader.varint()
+    if ((flags & IDEMPOTENT) !== 0) reader.skip(IDEMPOTENCY_BYTES)
+    if ((flags & KIND_MASK) === PUT) reader.skipBytes(VALUE_BYTES_MAX)
+  }
+}
+
 /** Whether the block has a command that writes a value, rather than removing one. Throws `CORRUPT`. */
 export function holdsPut(block: Uint8Array): boolean {
   const reader = new ByteReader(block)

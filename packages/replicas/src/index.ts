@@ -11,6 +11,7 @@ export {
   type SilencedReplica,
 } from './replicas-options.js'
 export { type RangeReport, reportRange } from './report.js'
+export type { RequestSampler } from './request-sampler.js'
 export type { StoreCondition } from './store-health.js'
 export type { SpaceLevel } from './store-space.js'
 export { defaultStoreLimits, type StoreLimits, type StoreReport } from './store-watch.js'

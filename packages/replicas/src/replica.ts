@@ -27,6 +27,7 @@ import { LeaderWrites } from './leader-writes.js'
 import { configurationOf, stepsOf } from './membership.js'
 import { Proposals, type ReplyTo } from './proposals.js'
 import { ReplicaReads } from './replica-reads.js'
+import type { RequestSampler } from './request-sampler.js'
 import { TimestampOrder } from './timestamp-order.js'
 import type { SystemLeadership, TimestampWaiter } from './timestamp-source.js'
 
@@ -138,6 +139,8 @@ export class Replica implements SystemLeadership {
   dirty = false
   /** Cumulative, for load figures. */
   readonly counts = { reads: 0, writes: 0, entriesApplied: 0 }
+  /** Undefined while nobody wants to know. */
+  sampler: RequestSampler | undefined
 
   constructor(parts: {
     readonly core: RaftGroup
@@ -249,6 +252,7 @@ export class Replica implements SystemLeadership {
       return
     }
     this.requestsSinceTick++
+    this.sampler?.onRequest(request)
     switch (request.kind) {
       case 'write':
         this.#writes.add({ block: request.block, count: request.count, reply })

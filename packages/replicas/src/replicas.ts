@@ -27,6 +27,7 @@ import { SnapshotSender } from './snapshot-sender.js'
 import { mayCreate, type SnapshotsHost } from './snapshots-host.js'
 import { type StoreWatch, watchStores } from './store-watch.js'
 import type { TimestampWaiter } from './timestamp-source.js'
+import { TokenBucket } from './token-bucket.js'
 
 /**
  * All replicas of a store: one ready loop, one tick, one log batch and one state database for thousands of groups.
@@ -46,6 +47,8 @@ export class Replicas implements ReplicaHost {
   readonly #awake = new Set<Replica>()
   /** How much of the logs is kept, and what nodes tell each other for it. */
   readonly retention: LogRetention
+  /** How fast snapshots are sent, to all nodes together; a default before the cluster's setting is known. */
+  readonly snapshotRate = new TokenBucket(32 << 20)
   readonly #host: SnapshotsHost
   readonly #sender: SnapshotSender
   readonly #receiver: SnapshotReceiver
@@ -510,7 +513,7 @@ export class Replicas implements ReplicaHost {
   #snapshotsHost(): SnapshotsHost {
     const { nodeId, clock, logger, log, state, links } = this.#options
     return {
-      ...{ nodeId, clock, logger, log, state, links, counts: this.counts },
+      ...{ nodeId, clock, logger, log, state, links, counts: this.counts, snapshotRate: this.snapshotRate },
       replica: (rangeId) => this.#byRange.get(rangeId),
       silencedState: (rangeId) => this.#silenced.get(rangeId)?.state,
       destroy: (former) => this.destroy(former),

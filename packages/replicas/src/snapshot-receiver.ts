@@ -111,7 +111,8 @@ export class SnapshotReceiver {
   #onOffer(node: NodeId, { streamId: id, rangeId, to, span }: SnapshotOffer): void {
     const earlier = this.#of(to)
     if (earlier?.node === node && earlier.id === id) {
-      // Offered again.
+      // Offered again: its turn has not come, or its sender's.
+      earlier.heardAt = this.#host.clock.now()
       earlier.span = span
       return
     }

@@ -8,7 +8,8 @@ import type { SnapshotsHost } from './snapshots-host.js'
  * Snapshots on their way to peers that the log cannot serve.
  *
  * A stream begins with an offer, made again until it is answered; what it reads is opened with the first credit, so that
- * nothing is held for a receiver that has no room yet, and chunks leave as credits come. However it ends (the receiver says
+ * nothing is held for a receiver that has no room yet, and chunks leave as credits come and the node's rate allows, in turn; a
+ * receiver whose chunk waits for that is told so by the offer, again. However it ends (the receiver says
  * so, the connection is lost, it stands still for {@link STILL_MS}), the core is told, and asks the peer where it is. There
  * is one stream a peer at a time.
  */
@@ -24,8 +25,10 @@ interface Stream {
   index: LogIndex
   isPumping: boolean
   isOver: boolean
-  /** Since something was heard of the receiver, or, before that, since it was offered. */
+  /** Since something was heard of the receiver, or since it was offered last. */
   heardAt: number
+  /** Set while a chunk waits for the node's rate: ends that. */
+  release: (() => void) | undefined
 }
 
 const STILL_MS = 60_000
@@ -55,7 +58,7 @@ export class SnapshotSender {
     for (const stream of this.#streams.values()) if (stream.replica === replica && stream.peer === peer) return
     const stream: Stream = {
       ...{ id: ++this.#lastId, replica, peer, node: replica.nodeOf(peer) },
-      ...{ credits: 0, opening: undefined, index: 0, isPumping: false, isOver: false, heardAt: 0 },
+      ...{ credits: 0, opening: undefined, index: 0, isPumping: false, isOver: false, heardAt: 0, release: undefined },
     }
     this.#streams.set(stream.id, stream)
     if (!this.#offer(stream)) this.#end(stream)
@@ -99,6 +102,8 @@ export class SnapshotSender {
       if (stream.opening === undefined) {
         // What only waits for its turn holds nothing.
         if (stillMs >= OFFER_MS && !this.#offer(stream)) this.#end(stream)
+      } else if (stream.release !== undefined) {
+        if (stillMs >= OFFER_MS) this.#offer(stream)
       } else if (stillMs >= STILL_MS) this.#cancel(stream)
     }
   }
@@ -146,6 +151,7 @@ export class SnapshotSender {
       while (stream.credits > 0 && !stream.isOver) {
         const chunk = await snapshot.next()
         if (chunk === undefined) return
+        await this.#hold(stream, chunk.length)
         await this.#deliver(stream, { kind: 'snapshot-chunk', streamId: stream.id, chunk })
         stream.credits--
       }
@@ -157,6 +163,22 @@ export class SnapshotSender {
     } finally {
       stream.isPumping = false
     }
+  }
+
+  /** Waits until the node's rate allows so many bytes. */
+  async #hold(stream: Stream, bytes: number): Promise<void> {
+    const { clock, snapshotRate } = this.#host
+    const delayMs = snapshotRate.claim(bytes, clock.now())
+    if (delayMs === 0 || stream.isOver) return
+    await new Promise<void>((resolve) => {
+      const timer = clock.after(delayMs, resolve)
+      stream.release = () => {
+        timer.cancel()
+        resolve()
+      }
+    })
+    stream.release = undefined
+    stream.heardAt = clock.now()
   }
 
   /** Waits until the connection has room. */
@@ -178,6 +200,7 @@ export class SnapshotSender {
 
   #end(stream: Stream): void {
     stream.isOver = true
+    stream.release?.()
     this.#streams.delete(stream.id)
     stream.opening?.then((snapshot) => snapshot.close()).catch(() => undefined)
     stream.replica.onSnapshotEnded(stream.peer)

@@ -3,6 +3,7 @@ import type { RaftLog } from '@cordillera/raft-log'
 import type { ReplicaState, StateStore } from '@cordillera/state'
 import type { SnapshotMessage } from '@cordillera/wire'
 import type { Replica } from './replica.js'
+import type { TokenBucket } from './token-bucket.js'
 
 /** What sender and receiver of snapshots need of the store that they belong to. */
 export interface SnapshotsHost {
@@ -13,6 +14,8 @@ export interface SnapshotsHost {
   readonly state: StateStore
   readonly links: { sendSnapshot(to: NodeId, message: SnapshotMessage): boolean; isUp(node: NodeId): boolean }
   readonly counts: { snapshotsSent: number; snapshotsInstalled: number; snapshotBytesSent: number }
+  /** For what is sent, to all peers together. */
+  readonly snapshotRate: TokenBucket
   /** The replica that takes part here. */
   replica(rangeId: RangeId): Replica | undefined
   /** A replica of the range that is here and must not take part any more: it makes room for its successor. */

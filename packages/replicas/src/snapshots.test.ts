@@ -129,6 +129,26 @@ describe('a follower that fell behind', () => {
     ])
   })
 
+  it('is sent as slowly as the rate of the node says, and neither side gives up on it', async () => {
+    const { stores, range, leader, laggard } = await withLaggard()
+    const isChunk = ({ kind }: SnapshotMessage): boolean => kind === 'snapshot-chunk'
+    stores.snapshotMessages.length = 0
+    // A piece is ahead of it that takes 100 s: more than a silent sender, or receiver, is given.
+    leader.replicas.snapshotRate.bytesPerSec = 1_000
+    leader.replicas.snapshotRate.claim(100_000, stores.clock.now())
+    stores.rejoin(laggard.nodeId)
+    await stores.pass(50_000)
+    await stores.pass(45_000)
+    expect(stores.snapshotMessages.some(isChunk)).toBe(false)
+    await stores.until(() => laggard.replicas.counts.snapshotsInstalled > 0, 'the snapshot')
+    const credited = stores.snapshotMessages.filter(({ kind }) => kind === 'snapshot-credit')
+    const ended = stores.snapshotMessages.filter(
+      ({ kind }) => kind === 'snapshot-cancelled' || kind === 'snapshot-ended',
+    )
+    expect([ended.length, new Set(credited.map(({ streamId }) => streamId)).size]).toEqual([1, 1])
+    await untilEqual(stores, range, leader, laggard)
+  })
+
   it('is whole after a crash at any moment of the installation', async () => {
     // The state's own tests try every moment; here, that the log begins again behind it.
     const { stores, range, leader, laggard } = await withLaggard()

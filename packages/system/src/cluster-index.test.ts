@@ -12,6 +12,14 @@ function beat(descriptor: Descriptor, term = 1, bytes = 7): RangeBeat {
   return { descriptor, term, bytes, ...load, unchangedMs: 100, behind: [3] }
 }
 
+function withSplit(split: unknown): unknown {
+  const [sequence, isFull, [row]] = encodeHeartbeat({
+    ...{ sequence: 1, isFull: true },
+    ranges: [beat(range(1, 'm', 'p'))],
+  }) as [number, boolean, [unknown[]]]
+  return [sequence, isFull, [[...row, split]]]
+}
+
 function idsOf(index: ClusterIndex): number[] {
   return index.ranges().map(({ descriptor }) => descriptor.rangeId)
 }
@@ -55,7 +63,10 @@ describe('the index of ranges', () => {
   })
 
   it('reads heartbeats as they were written, and refuses what is none', () => {
-    const heartbeat = { sequence: 3, isFull: true, ranges: [beat(range(1, '', null)), beat(range(2, 'm', 'n', 4))] }
+    const cut = { ...beat(range(3, 'n', 'p')), loadSplit: { kind: 'key', key: 'n\xff' } } as const
+    const hot = { ...beat(range(4, 'p', null)), loadSplit: { kind: 'one-hot-key', key: 'p' } } as const
+    const ranges = [beat(range(1, '', null)), beat(range(2, 'm', 'n', 4)), cut, hot]
+    const heartbeat = { sequence: 3, isFull: true, ranges }
     expect(decodeHeartbeat(encodeHeartbeat(heartbeat))).toEqual(heartbeat)
     const refused = expect.objectContaining({ code: 'BAD_REQUEST' })
     for (const body of [
@@ -65,6 +76,12 @@ describe('the index of ranges', () => {
       ['1', true, []],
       [1, true, [[1]]],
       [1, true, [[new Uint8Array(1), [1], []]]],
+      withSplit(null),
+      withSplit(['other', 'n']),
+      withSplit(['key', 7]),
+      withSplit(['key', 'm']),
+      withSplit(['key', 'z']),
+      withSplit(['one-hot-key', 'a']),
     ]) {
       expect(() => decodeHeartbeat(body)).toThrow(refused)
     }

@@ -1,5 +1,6 @@
 import { CordilleraError, type Key, type NodeId, type RangeId, type Term } from '@cordillera/base'
-import { compareEpochs, type Descriptor, decodeDescriptor, encodeDescriptor } from '@cordillera/ranges'
+import type { LoadSplit } from '@cordillera/placement'
+import { compareEpochs, type Descriptor, decodeDescriptor, encodeDescriptor, spanContains } from '@cordillera/ranges'
 import { DescriptorCache } from '@cordillera/router'
 
 /**
@@ -21,6 +22,8 @@ export interface RangeBeat {
   readonly unchangedMs: number
   /** Nodes whose replica lacks too much to lead. */
   readonly behind: readonly NodeId[]
+  /** See `RangePicture`. A key lies strictly inside of the range. */
+  readonly loadSplit?: LoadSplit
 }
 
 export interface Heartbeat {
@@ -90,7 +93,7 @@ export class ClusterIndex {
 
 /** As it travels: plain data, descriptors as bytes. */
 export function encodeHeartbeat({ sequence, isFull, ranges }: Heartbeat): unknown {
-  return [sequence, isFull, ranges.map((one) => [encodeDescriptor(one.descriptor), numbersOf(one), one.behind])]
+  return [sequence, isFull, ranges.map(encodeRange)]
 }
 
 /** Throws `BAD_REQUEST`, or `CORRUPT` as descriptors do. */
@@ -100,12 +103,18 @@ export function decodeHeartbeat(body: unknown): Heartbeat {
   return { sequence, isFull, ranges: rows.map(decodeRange) }
 }
 
+function encodeRange(one: RangeBeat): unknown {
+  const { descriptor, behind, loadSplit } = one
+  const row = [encodeDescriptor(descriptor), numbersOf(one), behind]
+  return loadSplit === undefined ? row : [...row, [loadSplit.kind, loadSplit.key]]
+}
+
 function numbersOf(one: RangeBeat): number[] {
   return [one.term, one.bytes, one.readsPerSec, one.writesPerSec, one.loadMaxPerSec, one.unchangedMs]
 }
 
 function decodeRange(row: unknown): RangeBeat {
-  const [bytes, numbers, behind] = Array.isArray(row) ? (row as unknown[]) : []
+  const [bytes, numbers, behind, split] = Array.isArray(row) ? (row as unknown[]) : []
   const isNumbers = (list: unknown): list is number[] =>
     Array.isArray(list) && list.every((one) => typeof one === 'number' && one >= 0)
   if (!(bytes instanceof Uint8Array) || !isNumbers(numbers) || numbers.length !== 6 || !isNumbers(behind)) {
@@ -115,7 +124,16 @@ function decodeRange(row: unknown): RangeBeat {
     ...[number, number, number, number, number, number],
   ]
   const load = { readsPerSec, writesPerSec, loadMaxPerSec }
-  return { descriptor: decodeDescriptor(bytes), term, bytes: size, ...load, unchangedMs, behind }
+  const descriptor = decodeDescriptor(bytes)
+  const range = { descriptor, term, bytes: size, ...load, unchangedMs, behind }
+  return split === undefined ? range : { ...range, loadSplit: decodeLoadSplit(split, descriptor) }
+}
+
+function decodeLoadSplit(pair: unknown, range: Descriptor): LoadSplit {
+  const [kind, key] = Array.isArray(pair) ? (pair as unknown[]) : []
+  if ((kind !== 'key' && kind !== 'one-hot-key') || typeof key !== 'string') throw malformed()
+  if (!spanContains(range, key) || (kind === 'key' && key === range.start)) throw malformed()
+  return { kind, key }
 }
 
 function malformed(): CordilleraError {

@@ -8,6 +8,7 @@ export {
   type RangeBeat,
 } from './cluster-index.js'
 export { type ClusterSettings, defaultClusterSettings, SettingsTable } from './cluster-settings.js'
+export { decodeHeartbeatAnswer, type HeartbeatAnswer, type NodeSettings } from './heartbeat-answer.js'
 export { IdAllocator } from './id-allocator.js'
 export { NodeRegistry, type NodeRegistryParts, type Registration } from './node-registry.js'
 export {

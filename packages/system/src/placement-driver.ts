@@ -16,7 +16,8 @@ import {
   type PlacementSettings,
 } from '@cordillera/placement'
 import { ClusterIndex, type Heartbeat } from './cluster-index.js'
-import { type ClusterSettings, defaultClusterSettings, SettingsTable } from './cluster-settings.js'
+import { type ClusterSettings, SettingsTable } from './cluster-settings.js'
+import { type HeartbeatAnswer, nodeSettingsOf } from './heartbeat-answer.js'
 import type { IdAllocator } from './id-allocator.js'
 import { Memberships } from './memberships.js'
 import { isNodeTask, type NodeTask, type OperatorTask, type RangeTask } from './operator.js'
@@ -63,7 +64,8 @@ interface Seat {
   readonly contacts: Map<NodeId, NodePicture['contact']>
   /** Decided, and not durable yet. */
   readonly planning: Map<RangeId, Operator>
-  settings: ClusterSettings
+  /** As read last. */
+  settings: ClusterSettings | undefined
   isLoaded: boolean
   refreshedAtMs: number
 }
@@ -103,7 +105,7 @@ export class PlacementDriver {
       sinceMs: clock.now(),
       contacts: new Map(),
       planning: new Map(),
-      settings: defaultClusterSettings,
+      settings: undefined,
       isLoaded: false,
       refreshedAtMs: Number.NEGATIVE_INFINITY,
     }
@@ -127,11 +129,12 @@ export class PlacementDriver {
   }
 
   /** A node has told what has changed. Throws `UNAVAILABLE` where the system range is not led. */
-  onHeartbeat(nodeId: NodeId, heartbeat: Heartbeat): { readonly resync: boolean; readonly membership: Membership } {
+  onHeartbeat(nodeId: NodeId, heartbeat: Heartbeat): HeartbeatAnswer {
     const seat = this.#seat
     if (seat === undefined) throw notHere()
     const resync = !seat.index.onHeartbeat(nodeId, heartbeat, this.#parts.clock.now())
-    return { resync, membership: seat.memberships.of(nodeId) }
+    const settings = seat.settings && nodeSettingsOf(seat.settings)
+    return { resync, membership: seat.memberships.of(nodeId), ...(settings && { settings }) }
   }
 
   /** To be called about once a second. */
@@ -172,11 +175,11 @@ export class PlacementDriver {
     return picture
   }
 
-  /** Undefined: not everything has been heard of yet. */
+  /** Undefined: not everything has been heard of yet, or the settings have not been read. */
   #tryPicture(seat: Seat): ClusterPicture | undefined {
     const { clock, nodes, isPinned, isFit } = this.#parts
     const nowMs = clock.now()
-    if (!seat.index.isWhole || nowMs - seat.sinceMs < SILENT_MS) return undefined
+    if (!seat.index.isWhole || seat.settings === undefined || nowMs - seat.sinceMs < SILENT_MS) return undefined
     const ranges = seat.index.ranges().map((range) => {
       const isHeard = this.#isHeard(seat, range.leader, nowMs)
       return { ...range, leader: isHeard ? range.leader : 0, startIsPinned: isPinned(range.descriptor.start) }
