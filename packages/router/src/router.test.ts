@@ -644,10 +644,10 @@ describe('bounds', () => {
 
   test('keys and values above their limits are refused', () => {
     const s = setUp()
-    expect(codeOf(s.put('k'.repeat(4096 + 65)))).toBeUndefined()
-    expect(codeOf(s.put('k'.repeat(4096 + 66)))).toBe('KEY_TOO_LARGE')
-    expect(codeOf(s.get('k'.repeat(4096 + 66)))).toBe('KEY_TOO_LARGE')
-    expect(codeOf(s.delete('k'.repeat(4096 + 66)))).toBe('KEY_TOO_LARGE')
+    expect(codeOf(s.put('k'.repeat(4096 + 66)))).toBeUndefined()
+    expect(codeOf(s.put('k'.repeat(4096 + 67)))).toBe('KEY_TOO_LARGE')
+    expect(codeOf(s.get('k'.repeat(4096 + 67)))).toBe('KEY_TOO_LARGE')
+    expect(codeOf(s.delete('k'.repeat(4096 + 67)))).toBe('KEY_TOO_LARGE')
     expect(codeOf(s.put('k', 'v'.repeat(VALUE_BYTES_MAX + 1)))).toBe('VALUE_TOO_LARGE')
     const answers = s.put('k', 'v'.repeat(VALUE_BYTES_MAX))
     s.calls.script = (_node, request) => success(request)
