@@ -7,19 +7,22 @@ export interface KeyspaceChoice {
   readonly spread: boolean
 }
 
-/**
- * The keyspace that the parameters `keyspace` and `spread` name; undefined when they name none. A new one needs no
- * founding. Throws BAD_REQUEST for what cannot be one.
- */
+/** The keyspace that the parameters name; undefined when they name none. Throws as {@link checkKeyspace}. */
 export function chosenKeyspace(
   keyspace: string | undefined,
   spread: boolean | undefined = false,
 ): KeyspaceChoice | undefined {
+  checkKeyspace(keyspace, spread)
+  return keyspace === undefined ? undefined : { keyspace, spread }
+}
+
+/** Throws BAD_REQUEST unless the parameters name a keyspace, or none. A new one needs no founding. */
+export function checkKeyspace(keyspace: string | undefined, spread: boolean): void {
   if (keyspace === undefined) {
-    if (!spread) return undefined
+    if (!spread) return
     throw new CordilleraError('BAD_REQUEST', { detail: 'spread says how a keyspace is kept, and none is named' })
   }
-  if (isKeyspaceName(keyspace)) return { keyspace, spread }
+  if (isKeyspaceName(keyspace)) return
   throw new CordilleraError('BAD_REQUEST', {
     detail: 'a keyspace is named by a letter or digit, then at most 63 letters, digits, dots, - and _',
   })

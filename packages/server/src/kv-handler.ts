@@ -5,7 +5,7 @@ import { decideRead, guardOf, type ReadConditions, readConditionsOf, writeDemand
 import { etagOf } from './entity-tags.js'
 import type { Gate } from './gate.js'
 import { decodeKeyPath, type Encoding } from './key-codec.js'
-import { chosenKeyspace } from './keyspace-parameter.js'
+import { checkKeyspace } from './keyspace-parameter.js'
 import { clientError, sendProblem } from './problem.js'
 import { parseQuery } from './query.js'
 import { announcesBody, discardBody, type RequestBodies } from './request-body.js'
@@ -227,9 +227,8 @@ function storedKey(rawKey: string, { prefix, spread, encoding }: KvOptions): Key
 
 function parseKvOptions(query: string): KvOptions {
   const parameters = parseQuery(query)
-  let { encoding, timeoutMs } = PLAIN
+  let { prefix, spread, encoding, timeoutMs } = PLAIN
   let keyspace: string | undefined
-  let spread: boolean | undefined
   for (const name in parameters) {
     const value = parameters[name]!
     if (name === 'encoding') encoding = parseEncoding(value)
@@ -242,9 +241,9 @@ function parseKvOptions(query: string): KvOptions {
       })
     }
   }
-  const chosen = chosenKeyspace(keyspace, spread)
-  if (chosen === undefined) return { ...PLAIN, encoding, timeoutMs }
-  return { prefix: keyspacePrefix(chosen.keyspace, chosen.spread), spread: chosen.spread, encoding, timeoutMs }
+  checkKeyspace(keyspace, spread)
+  if (keyspace !== undefined) prefix = keyspacePrefix(keyspace, spread)
+  return { prefix, spread, encoding, timeoutMs }
 }
 
 function parseSpread(value: string): boolean {
