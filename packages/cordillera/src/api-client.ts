@@ -87,17 +87,19 @@ export function queryOf(parameters: Readonly<Record<string, string | number | bo
 export interface KeyOptions {
   readonly encoding?: string | undefined
   readonly keyspace?: string | undefined
+  /** The spread keyspace of this name. */
+  readonly spread?: boolean | undefined
 }
 
 /**
  * The path of a key. The platform's URLs normalize the segments "." and "..", however they are escaped, so these two
  * keys travel as bytes.
  */
-export function keyTarget(key: string, { encoding, keyspace }: KeyOptions = {}): string {
+export function keyTarget(key: string, { encoding, keyspace, spread }: KeyOptions = {}): string {
   if (encoding === undefined && (key === '.' || key === '..')) {
-    return `/v1/kv/${Buffer.from(key).toString('hex')}${queryOf({ encoding: 'hex', keyspace })}`
+    return `/v1/kv/${Buffer.from(key).toString('hex')}${queryOf({ encoding: 'hex', keyspace, spread })}`
   }
-  return `/v1/kv/${encodeURIComponent(key)}${queryOf({ encoding, keyspace })}`
+  return `/v1/kv/${encodeURIComponent(key)}${queryOf({ encoding, keyspace, spread })}`
 }
 
 function problemError(status: number, body: Uint8Array): CordilleraError {

@@ -117,6 +117,7 @@ describe('a command', () => {
     ['range split 2 --key m', '/ranges/2/split', { key: 'm' }],
     ['range split 2 --key ff --encoding hex', '/ranges/2/split?encoding=hex', { key: 'ff' }],
     ['range split 2 --key m --keyspace a', '/ranges/2/split?keyspace=a', { key: 'm' }],
+    ['range split 2 --key 8 --keyspace a --spread', '/ranges/2/split?keyspace=a&spread=true', { key: '8' }],
     ['range merge 2', '/ranges/2/merge', {}],
     ['range transfer-leader 2 --to 3', '/ranges/2/transfer-leader', { node: 3 }],
     ['range move 2 --from 1 --to 4', '/ranges/2/replicas', { add: 4, remove: 1 }],

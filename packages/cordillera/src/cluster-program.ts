@@ -45,6 +45,7 @@ function addRanges(range: Command, onCluster: OnCluster): void {
     .addOption(keyEncoding())
     .option('--node <id>', 'ranges with a replica on this node')
     .option('--keyspace <name>', 'ranges of this keyspace')
+    .option('--spread', 'of the spread keyspace of this name')
     .option('--limit <n>', 'at most so many')
     .option('--cursor <cursor>', 'go on where the last list ended')
   onCluster(list, rangeList)
@@ -56,6 +57,7 @@ function addRanges(range: Command, onCluster: OnCluster): void {
     .option('--key <key>', 'where the right one begins; without it, where they balance')
     .addOption(keyEncoding())
     .option('--keyspace <name>', "the keyspace of the key, if not the range's own")
+    .option('--spread', 'the spread keyspace of this name; the key begins with a bucket, as in range ls')
   onCluster(waiting(split), rangeSplit)
   onCluster(waiting(range.command('merge <RANGE>').description('merge a range with its right neighbour')), rangeMerge)
   const transfer = range

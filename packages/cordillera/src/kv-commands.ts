@@ -42,10 +42,10 @@ export async function kvScan(
   _args: CommandArguments,
   flags: CommandFlags,
 ): Promise<void> {
-  const { keyspace, prefix, start, end, limit, reverse, values, cursor, encoding } = flags
+  const { keyspace, spread, prefix, start, end, limit, reverse, values, cursor, encoding } = flags
   // A cursor brings its own direction and flags; commander sets `values` whenever it is not switched off.
   const skipped = values === false ? false : undefined
-  const query = queryOf({ keyspace, prefix, start, end, limit, reverse, values: skipped, cursor, encoding })
+  const query = queryOf({ keyspace, spread, prefix, start, end, limit, reverse, values: skipped, cursor, encoding })
   const { value, text } = await client.json<ScanAnswer>(`/v1/kv${query}`)
   if (output === 'json') return io.out(`${text}\n`)
   const rows = value.entries.map((entry): Cell[] => [
@@ -110,7 +110,11 @@ function entryOf(key: string, body: Uint8Array, version: number, encoding: strin
 }
 
 function keyOptionsOf(flags: CommandFlags): KeyOptions {
-  return { encoding: optional(flags.encoding), keyspace: optional(flags.keyspace) }
+  return {
+    encoding: optional(flags.encoding),
+    keyspace: optional(flags.keyspace),
+    spread: flags.spread === true || undefined,
+  }
 }
 
 function printVersion({ output, io }: CommandContext, etag: string): void {

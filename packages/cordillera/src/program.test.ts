@@ -90,6 +90,23 @@ describe('kv', () => {
     ])
   })
 
+  it('takes a spread keyspace', async () => {
+    node.answer = (res, req) => (req.url!.startsWith('/v1/kv?') ? json({ entries: [] })(res, req) : written(res))
+    for (const args of [
+      ['get', 'a'],
+      ['put', 'a', 'v'],
+      ['del', '..'],
+      ['scan', '--prefix', 'a'],
+    ])
+      expect(await node.run(['kv', ...args, '--keyspace', 'orders', '--spread'])).toMatchObject({ status: 0 })
+    expect(node.received.map(({ url }) => url)).toEqual([
+      '/v1/kv/a?keyspace=orders&spread=true',
+      '/v1/kv/a?keyspace=orders&spread=true',
+      '/v1/kv/2e2e?encoding=hex&keyspace=orders&spread=true',
+      '/v1/kv?keyspace=orders&spread=true&prefix=a',
+    ])
+  })
+
   it('sends conditions and idempotency keys as headers, and none unasked', async () => {
     node.answer = written
     const sent = async (...args: string[]) => {

@@ -62,6 +62,7 @@ function addKvCommands(program: Command, io: CommandIo): void {
       .command(syntax)
       .description(description)
       .option('--keyspace <name>', 'the keyspace of the keys')
+      .option('--spread', 'the spread keyspace of this name, another than the plain one')
       .addOption(new Option('--encoding <encoding>', 'how keys are spelled').choices(['hex', 'base64url']))
   const write = (syntax: string, description: string): Command =>
     command(syntax, description)

@@ -9,6 +9,7 @@ import { type Cell, formatFacts, formatTable } from './table.js'
 interface RangeRow {
   readonly rangeId: number
   readonly keyspace: string
+  readonly spread?: boolean
   readonly start: string
   readonly end: string | null
   /** How both bounds are spelled, when they are not text. */
@@ -37,10 +38,10 @@ export async function rangeList(
   _args: CommandArguments,
   flags: CommandFlags,
 ): Promise<void> {
-  const { key, encoding, node, keyspace, limit, cursor } = flags
+  const { key, encoding, node, keyspace, spread, limit, cursor } = flags
   const list = (at: string | boolean | undefined) =>
     client.json<{ ranges: RangeRow[]; cursor?: string }>(
-      `/v1/admin/ranges${queryOf({ key, encoding, node, keyspace, limit, cursor: at })}`,
+      `/v1/admin/ranges${queryOf({ key, encoding, node, keyspace, spread, limit, cursor: at })}`,
     )
   let page = await list(cursor)
   if (output === 'json') return io.out(`${page.text}\n`)
@@ -59,10 +60,18 @@ const RANGE_HEADINGS = [
 ]
 
 function rangeCells(range: RangeRow): Cell[] {
-  const { rangeId, keyspace, start, end, leader, term, bytes, readsPerSec, writesPerSec, replicas } = range
+  const { rangeId, keyspace, spread, start, end, leader, term, bytes, readsPerSec, writesPerSec, replicas } = range
   const nodes = replicas.map((replica) => replica.nodeId).join(' ')
   const lags = replicas.map((replica) => replica.lag ?? '?').join(' ')
-  const place: Cell[] = [rangeId, keyspace, start, end ?? INFINITY, epochOf(range), leader, term]
+  const place: Cell[] = [
+    rangeId,
+    spread ? `${keyspace} (spread)` : keyspace,
+    start,
+    end ?? INFINITY,
+    epochOf(range),
+    leader,
+    term,
+  ]
   return [...place, bytes, readsPerSec, writesPerSec, nodes, lags]
 }
 
@@ -93,8 +102,8 @@ export async function rangeExplain({ client, output, io }: CommandContext, [id]:
 }
 
 export function rangeSplit(context: CommandContext, [id]: CommandArguments, flags: CommandFlags): Promise<void> {
-  const { key, encoding, keyspace } = flags
-  const target = `/v1/admin/ranges/${idOf('RANGE', id)}/split${queryOf({ encoding, keyspace })}`
+  const { key, encoding, keyspace, spread } = flags
+  const target = `/v1/admin/ranges/${idOf('RANGE', id)}/split${queryOf({ encoding, keyspace, spread })}`
   return followCommand(context, { target, body: key === undefined ? {} : { key } }, flags)
 }
 

@@ -35,6 +35,8 @@ export interface RangeInfo {
   readonly rangeId: RangeId
   /** Empty for the system range. */
   readonly keyspace: string
+  /** Of a spread keyspace alone: bounds begin with a bucket. */
+  readonly spread?: true
   readonly start: string
   readonly end: string | null
   readonly epoch: Epoch

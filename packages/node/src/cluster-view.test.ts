@@ -1,3 +1,4 @@
+import { keyspaceSpan } from '@cordillera/ranges'
 import { describe, expect, it } from 'vitest'
 import type { NodeReport } from './admin.js'
 import {
@@ -117,8 +118,40 @@ describe('the picture of a cluster', () => {
     const starts = (filter: object): number[] => selectDescriptors(descriptors, filter).map(({ rangeId }) => rangeId)
     expect(starts({})).toEqual([1, 2, 3, 4, 5])
     expect(starts({ key: 'default\x008' })).toEqual([4])
-    expect(starts({ keyspace: 'default' })).toEqual([2, 3, 4, 5])
-    expect(starts({ keyspace: 'zebra' })).toEqual([5])
+    expect(starts({ span: keyspaceSpan('default') })).toEqual([2, 3, 4, 5])
+    expect(starts({ span: keyspaceSpan('zebra') })).toEqual([5])
     expect(starts({ node: 9 })).toEqual([])
+  })
+
+  it('tells spread keyspaces from plain ones, and shows their bounds with buckets', () => {
+    const bounds = [
+      'orders\x00',
+      'orders\x00x',
+      'orders\x01',
+      'orders\x018',
+      'orders\x01forder-7',
+      'p\x00',
+      null,
+    ] as const
+    const cut = bounds.slice(1).map((end, i) => ({ ...descriptors[1]!, rangeId: i + 1, start: bounds[i]!, end }))
+    const picture = { ...pictureOf(), descriptors: cut }
+    const shown = cut.map((descriptor) => {
+      const { keyspace, spread, start, end } = describeRange(picture, descriptor)
+      return [keyspace, spread, start, end]
+    })
+    expect(shown).toEqual([
+      ['orders', undefined, '', 'x'],
+      ['orders', undefined, 'x', null],
+      ['orders', true, '', '8'],
+      ['orders', true, '8', 'forder-7'],
+      ['orders', true, 'forder-7', null],
+      ['p', undefined, '', null],
+    ])
+    const idsIn = (spread: boolean) =>
+      selectDescriptors(cut, { span: keyspaceSpan('orders', spread) }).map(({ rangeId }) => rangeId)
+    expect([idsIn(false), idsIn(true)]).toEqual([
+      [1, 2],
+      [3, 4, 5],
+    ])
   })
 })

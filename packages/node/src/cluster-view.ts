@@ -1,5 +1,5 @@
 import type { Key, NodeId, RangeId, ReplicaId } from '@cordillera/base'
-import { type Descriptor, keyspacePrefix, splitKeyspace } from '@cordillera/ranges'
+import { type Descriptor, type Span, splitKeyspace } from '@cordillera/ranges'
 import type { StoreReport } from '@cordillera/replicas'
 import type {
   ClusterInfo,
@@ -127,7 +127,6 @@ export function describeRange(picture: Picture, descriptor: Descriptor): RangeIn
     reported.set(replicaId, report)
     if (report.isLeader && (leader === undefined || report.term > leader.report.term)) leader = { nodeId, report }
   }
-  const { keyspace, start, end } = boundsForPeople(descriptor)
   const replicas = descriptor.replicas.map((place): RangeReplicaInfo => {
     const report = reported.get(place.replicaId)
     const lag = report === undefined || leader === undefined ? null : leader.report.lastIndex - report.appliedIndex
@@ -140,9 +139,7 @@ export function describeRange(picture: Picture, descriptor: Descriptor): RangeIn
   })
   return {
     rangeId: descriptor.rangeId,
-    keyspace,
-    start,
-    end,
+    ...boundsForPeople(descriptor),
     epoch: descriptor.epoch,
     leader: leader?.nodeId ?? null,
     term: leader?.report.term ?? 0,
@@ -155,12 +152,11 @@ export function describeRange(picture: Picture, descriptor: Descriptor): RangeIn
 
 /** The ranges that a filter asks for, in key order. */
 export function selectDescriptors(descriptors: Iterable<Descriptor>, filter: RangeFilter): Descriptor[] {
-  const span = filter.keyspace === undefined ? undefined : keyspacePrefix(filter.keyspace)
   return [...descriptors]
     .filter((descriptor) => {
       if (filter.node !== undefined && !descriptor.replicas.some((place) => place.nodeId === filter.node)) return false
       if (filter.key !== undefined && !contains(descriptor, filter.key)) return false
-      return span === undefined || touchesPrefix(descriptor, span)
+      return filter.span === undefined || overlap(descriptor, filter.span)
     })
     .sort((a, b) => (a.start < b.start ? -1 : 1))
 }
@@ -169,27 +165,28 @@ export interface RangeFilter {
   /** The whole key, with its keyspace's prefix. */
   readonly key?: Key
   readonly node?: NodeId
-  readonly keyspace?: string
+  /** Ranges that hold a part of it. */
+  readonly span?: Span
 }
 
 function contains(descriptor: Descriptor, key: Key): boolean {
   return key >= descriptor.start && (descriptor.end === null || key < descriptor.end)
 }
 
-function touchesPrefix(descriptor: Descriptor, prefix: Key): boolean {
-  const above = `${prefix.slice(0, -1)}\x01`
-  return descriptor.start < above && (descriptor.end === null || descriptor.end > prefix)
+function overlap(a: Span, b: Span): boolean {
+  return (a.end === null || b.start < a.end) && (b.end === null || a.start < b.end)
 }
 
 /** Bounds without the keyspace's prefix. The first keyspace that a range holds keys of names it. */
-function boundsForPeople(descriptor: Descriptor): { keyspace: string; start: string; end: string | null } {
+function boundsForPeople(descriptor: Descriptor): Pick<RangeInfo, 'keyspace' | 'spread' | 'start' | 'end'> {
   const start = splitKeyspace(descriptor.start)
   const end = descriptor.end === null ? undefined : splitKeyspace(descriptor.end)
-  const keyspace = start?.keyspace ?? end?.keyspace ?? ''
+  const first = start ?? end
   return {
-    keyspace,
+    keyspace: first?.keyspace ?? '',
+    ...(first?.spread === true && { spread: true }),
     start: start?.key ?? '',
-    end: end !== undefined && end.keyspace === keyspace ? end.key : null,
+    end: end !== undefined && end.keyspace === first?.keyspace && end.spread === first.spread ? end.key : null,
   }
 }
 

@@ -17,6 +17,7 @@ export {
 export * from './outcome.js'
 export * from './replica-change.js'
 export * from './split.js'
+export * from './spread.js'
 export * from './stored-value.js'
 export { Write } from './write.js'
 export {

@@ -17,8 +17,8 @@ describe('keyspaces', () => {
   it('give their keys a prefix that is taken off again', () => {
     const key = `${keyspacePrefix('orders')}\x00a\x00`
     expect(key).toBe('orders\x00\x00a\x00')
-    expect(splitKeyspace(key)).toEqual({ keyspace: 'orders', key: '\x00a\x00' })
-    expect(splitKeyspace(keyspacePrefix('orders'))).toEqual({ keyspace: 'orders', key: '' })
+    expect(splitKeyspace(key)).toEqual({ keyspace: 'orders', spread: false, key: '\x00a\x00' })
+    expect(splitKeyspace(keyspacePrefix('orders'))).toEqual({ keyspace: 'orders', spread: false, key: '' })
   })
 
   it('do not contain system keys and bounds between keyspaces', () => {
@@ -31,6 +31,24 @@ describe('keyspaces', () => {
     expect(spanContains(short, 'a\x00\xff\xff')).toBe(true)
     expect(spanContains(short, 'a-\x00x')).toBe(false)
     expect(spanContains(short, 'a.\x00')).toBe(false)
+  })
+})
+
+describe('spread keyspaces', () => {
+  it('lie beside the plain ones of their names, and hold none of their keys', () => {
+    expect(keyspacePrefix('orders', true)).toBe('orders\x01')
+    const [plain, spread] = [keyspaceSpan('orders'), keyspaceSpan('orders', true)]
+    expect(spread).toEqual({ start: plain.end, end: 'orders\x02' })
+    for (const key of ['orders\x00', 'orders\x00\x01', 'orders\x00\xff']) expect(spanContains(spread, key)).toBe(false)
+    for (const key of ['orders-2\x01a', 'orders2\x00a']) expect(spanContains(spread, key)).toBe(false)
+  })
+
+  it('are told from plain ones by every key', () => {
+    const split = (key: string) => splitKeyspace(key)
+    expect(split('orders\x01fa\x00b')).toEqual({ keyspace: 'orders', spread: true, key: 'fa\x00b' })
+    expect(split('orders\x00fa\x01b')).toEqual({ keyspace: 'orders', spread: false, key: 'fa\x01b' })
+    expect(split('orders\x01')).toEqual({ keyspace: 'orders', spread: true, key: '' })
+    for (const key of ['\x01', '\x01a', 'a/b\x01c']) expect(split(key)).toBeUndefined()
   })
 })
 

@@ -1,5 +1,6 @@
 export { DescriptorCache } from './descriptor-cache.js'
 export { defaultRouterLimits, type RouterLimits } from './limits.js'
+export type { MergedScanPlan } from './merged-scan.js'
 export type { TimestampsNeeded } from './pending-batch.js'
 export type { RangeCall } from './range-call.js'
 export { type Done, Router, type RouterOptions } from './router.js'

@@ -644,10 +644,10 @@ describe('bounds', () => {
 
   test('keys and values above their limits are refused', () => {
     const s = setUp()
-    expect(codeOf(s.put('k'.repeat(4096 + 65)))).toBeUndefined()
-    expect(codeOf(s.put('k'.repeat(4096 + 66)))).toBe('KEY_TOO_LARGE')
-    expect(codeOf(s.get('k'.repeat(4096 + 66)))).toBe('KEY_TOO_LARGE')
-    expect(codeOf(s.delete('k'.repeat(4096 + 66)))).toBe('KEY_TOO_LARGE')
+    expect(codeOf(s.put('k'.repeat(4096 + 66)))).toBeUndefined()
+    expect(codeOf(s.put('k'.repeat(4096 + 67)))).toBe('KEY_TOO_LARGE')
+    expect(codeOf(s.get('k'.repeat(4096 + 67)))).toBe('KEY_TOO_LARGE')
+    expect(codeOf(s.delete('k'.repeat(4096 + 67)))).toBe('KEY_TOO_LARGE')
     expect(codeOf(s.put('k', 'v'.repeat(VALUE_BYTES_MAX + 1)))).toBe('VALUE_TOO_LARGE')
     const answers = s.put('k', 'v'.repeat(VALUE_BYTES_MAX))
     s.calls.script = (_node, request) => success(request)
@@ -838,6 +838,23 @@ describe('scans', () => {
     s.clock.advance(10)
     expect(await scan).toEqual({ entries, more: true, at: 33 })
     expect([s.snapshots.opened, s.snapshots.closed]).toEqual([[33], [[33, true]]])
+  })
+
+  test('behind several prefixes use one snapshot, and leave it open while one of them has more', async () => {
+    const s = setUp()
+    s.calls.script = (_node, request) => {
+      const { start } = request as ScanRequest
+      const entries = start.startsWith('q') ? [] : [{ key: `${start}x`, version: 1, value: Buffer.alloc(0) }]
+      return { kind: 'scanned', entries, more: start.startsWith('p0') }
+    }
+    const merged = { ...plan, prefixes: ['p0', 'p1', 'q2'], start: 'b', end: null, limit: 1 }
+    const scan = s.router.scanMerged(merged, s.clock.now() + 1000)
+    expect(s.router.stats.operationsWaiting).toBe(1)
+    s.clock.advance(100)
+    expect(await scan).toMatchObject({ entries: [{ key: 'p0bx' }], more: true, at: 77 })
+    expect(s.calls.sent.map(({ request }) => (request as ScanRequest).at)).toEqual([77, 77, 77])
+    expect([s.snapshots.opened, s.snapshots.closed]).toEqual([[0], [[77, true]]])
+    expect([s.router.stats.operationsWaiting, s.router.stats.scans]).toEqual([0, 1])
   })
 
   test('end when the snapshot has expired', async () => {

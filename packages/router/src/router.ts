@@ -3,6 +3,7 @@ import { type Command, type Descriptor, SYSTEM_SPAN, type WriteGuard } from '@co
 import type { RangeReply, TimestampsReply, VersionedValue } from '@cordillera/wire'
 import { Admission } from './admission.js'
 import type { RouterLimits } from './limits.js'
+import type { MergedScanPlan } from './merged-scan.js'
 import { OutstandingSequences } from './outstanding.js'
 import {
   type AnyBatch,
@@ -29,7 +30,8 @@ import { decideNext, isLost, KEEP, LOST, NOT_SENT, type Outcome, ROTATE, STAY } 
 import { RouteTable } from './route-table.js'
 import type { RouterOptions } from './router-options.js'
 import { countSent, newRouterStats, type RouterStats } from './router-stats.js'
-import { checkScanPlan, clip, type ScanPlan, type ScanResult, ScanWalk } from './scan-walk.js'
+import { scanAtSnapshot } from './scan-at-snapshot.js'
+import { checkPageLimits, clip, type ScanPlan, type ScanResult } from './scan-walk.js'
 import type { SnapshotSource } from './snapshot-source.js'
 
 export type { Done } from './pending-batch.js'
@@ -155,8 +157,17 @@ export class Router {
    * the call. Rejects as {@link get} does, and with BAD_REQUEST and SNAPSHOT_EXPIRED.
    */
   scan(plan: ScanPlan, deadlineMs: number): Promise<ScanResult> {
+    return this.#scan(plan, deadlineMs)
+  }
+
+  /** Reads a span behind each prefix, merged in the order of what stands behind them; otherwise as {@link scan}. */
+  scanMerged(plan: MergedScanPlan, deadlineMs: number): Promise<ScanResult> {
+    return this.#scan(plan, deadlineMs)
+  }
+
+  #scan(plan: ScanPlan | MergedScanPlan, deadlineMs: number): Promise<ScanResult> {
     return new Promise((resolve, reject) => {
-      checkScanPlan(plan)
+      checkPageLimits(plan)
       const refusal = this.#tryAdmit('', 0)
       if (refusal !== undefined) throw refusal
       this.#stats.scans++
@@ -167,17 +178,7 @@ export class Router {
       }
       const askPage = (span: PageSpan, pageDeadlineMs: number, done: Done<PageResult>): void =>
         this.#askPage(span, pageDeadlineMs, done)
-      this.#snapshots.open(plan.at, deadlineMs, (error, at) => {
-        if (error !== undefined) {
-          onEnd(error)
-          return
-        }
-        const onWalked = (outcome: ScanResult | CordilleraError): void => {
-          this.#snapshots.close(at, !(outcome instanceof Error) && outcome.more)
-          onEnd(outcome)
-        }
-        new ScanWalk({ plan, at, deadlineMs, askPage, onEnd: onWalked }).begin()
-      })
+      scanAtSnapshot(this.#snapshots, plan, { deadlineMs, askPage, onEnd })
     })
   }
 

@@ -36,14 +36,21 @@ export interface ScanResult {
 /** Asks the range at the span's beginning (its end, when reversed) for the part of the span that it holds. */
 export type AskPage = (span: PageSpan, deadlineMs: number, done: Done<PageResult>) => void
 
-export interface ScanWalkOptions {
-  readonly plan: ScanPlan
+/** What of a plan bounds a page, and which snapshot it is of. */
+export type PageLimits = Pick<ScanPlan, 'limit' | 'bytesMax' | 'at'>
+
+/** What a scan needs besides its plan. */
+export interface ScanParts {
   /** The snapshot, open. */
   readonly at: Version
   readonly deadlineMs: number
   readonly askPage: AskPage
   /** Called once. */
   readonly onEnd: (outcome: ScanResult | CordilleraError) => void
+}
+
+export interface ScanWalkOptions extends ScanParts {
+  readonly plan: ScanPlan
 }
 
 export class ScanWalk {
@@ -138,7 +145,7 @@ export function clip(span: PageSpan, within: Descriptor): PageSpan {
 }
 
 /** Throws `BAD_REQUEST` for a plan that means nothing. */
-export function checkScanPlan(plan: ScanPlan): void {
+export function checkPageLimits(plan: PageLimits): void {
   if (!Number.isSafeInteger(plan.limit) || plan.limit < 1) throw badRequest('limit must be a whole number from 1')
   if (!Number.isSafeInteger(plan.at) || plan.at < 0) throw badRequest('a snapshot is named by its timestamp')
   if (!(plan.bytesMax >= 1)) throw badRequest('bytesMax must be at least 1')

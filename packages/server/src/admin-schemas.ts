@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { EncodingSchema, TimeoutSchema } from './operator-schemas.js'
+import { EncodingSchema, SpreadSchema, TimeoutSchema } from './operator-schemas.js'
 
 /**
  * The shapes of what is read: cluster, nodes, ranges and scans, as JSON Schema. Requests are checked against them, answers
@@ -54,6 +54,9 @@ const RangeReplicaSchema = Type.Object({
 export const RangeSchema = Type.Object({
   rangeId: Count,
   keyspace: Type.String({ description: 'Empty for the system range.' }),
+  spread: Type.Optional(
+    Type.Boolean({ description: 'true for a spread keyspace, whose bounds begin with a bucket, 0 to f.' }),
+  ),
   start: Type.String(),
   end: Type.Union([Type.String(), Type.Null()], { description: 'Null is infinity.' }),
   encoding: Type.Optional(Type.String({ description: 'base64url when a bound is not UTF-8.' })),
@@ -84,6 +87,7 @@ export const RangesQuery = Type.Object(
     encoding: Type.Optional(EncodingSchema),
     node: Type.Optional(Type.Integer({ minimum: 1, description: 'Ranges with a replica on this node.' })),
     keyspace: Type.Optional(Type.String({ description: 'Ranges of this keyspace; with `key`, the keyspace of it.' })),
+    spread: Type.Optional(SpreadSchema),
     limit: Type.Optional(LimitSchema),
     cursor: Type.Optional(CursorSchema),
   },
@@ -94,6 +98,7 @@ export type RangesQuery = Static<typeof RangesQuery>
 export const ScanQuery = Type.Object(
   {
     keyspace: Type.Optional(KeyspaceSchema),
+    spread: Type.Optional(SpreadSchema),
     prefix: Type.Optional(Type.String({ description: 'Keys that begin so; not with `start` or `end`.' })),
     start: Type.Optional(Type.String({ description: 'Inclusive.' })),
     end: Type.Optional(Type.String({ description: 'Exclusive.' })),

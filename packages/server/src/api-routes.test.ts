@@ -192,7 +192,10 @@ describe('the admin API', () => {
     await served.get('/v1/admin/ranges?key=ff&encoding=hex&node=2')
     expect(served.node.filters.at(-1)).toEqual({ key: 'default\x00\xff', node: 2 })
     await served.get('/v1/admin/ranges?key=%C3%A9&keyspace=orders')
-    expect(served.node.filters.at(-1)).toEqual({ key: 'orders\x00\xc3\xa9', keyspace: 'orders' })
+    expect(served.node.filters.at(-1)).toEqual({
+      key: 'orders\x00\xc3\xa9',
+      span: { start: 'orders\x00', end: 'orders\x01' },
+    })
     for (const query of ['node=0', 'node=a', 'keyspace=a/b', 'limit=0', 'x=1', 'encoding=hex', 'cursor=%00']) {
       expect((await served.get(`/v1/admin/ranges?${query}`)).json()).toMatchObject({ code: 'BAD_REQUEST' })
     }

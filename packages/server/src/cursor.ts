@@ -13,9 +13,10 @@ import type { Encoding } from './key-codec.js'
  */
 export interface ScanState {
   readonly keyspace: string
+  readonly spread: boolean
   /** The snapshot that every page sees; 0 before the first page, and never in a cursor. */
   readonly at: Version
-  /** Inclusive; without the keyspace's prefix. */
+  /** Inclusive; without the keyspace's prefix, and without a bucket. */
   readonly start: Key
   /** Exclusive; null is the end of the keyspace. */
   readonly end: Key | null
@@ -30,6 +31,7 @@ const ENCODINGS: readonly Encoding[] = ['text', 'hex', 'base64url']
 const REVERSE = 1
 const VALUES = 2
 const BOUNDED = 4
+const SPREAD = 8
 /** A start is one byte longer than a key when it stands right behind one. */
 const BOUND_BYTES_MAX = KEY_BYTES_MAX + 1
 const LIMIT_MAX = 10_000
@@ -38,8 +40,7 @@ const LIMIT_MAX = 10_000
 export function encodeCursor(state: ScanState): string {
   assert(state.at > 0, 'a cursor continues a snapshot')
   const writer = new ByteWriter(64)
-  const flags = (state.reverse ? REVERSE : 0) | (state.values ? VALUES : 0) | (state.end === null ? 0 : BOUNDED)
-  writer.u8(FORMAT).u8(flags).u8(ENCODINGS.indexOf(state.encoding)).varint(state.limit).varint(state.at)
+  writer.u8(FORMAT).u8(flagsOf(state)).u8(ENCODINGS.indexOf(state.encoding)).varint(state.limit).varint(state.at)
   writer.key(state.keyspace).key(state.start)
   if (state.end !== null) writer.key(state.end)
   writer.u32(checksum(writer.view()))
@@ -70,11 +71,16 @@ function readState(reader: ByteReader): ScanState {
   const start = reader.key(BOUND_BYTES_MAX)
   const end = (flags & BOUNDED) === 0 ? null : reader.key(BOUND_BYTES_MAX)
   reader.end()
-  const known = format === FORMAT && flags <= (REVERSE | VALUES | BOUNDED) && encoding !== undefined
+  const known = format === FORMAT && flags <= (REVERSE | VALUES | BOUNDED | SPREAD) && encoding !== undefined
   if (!known || limit < 1 || limit > LIMIT_MAX || at === 0 || !isKeyspaceName(keyspace)) throw invalid()
   const reverse = (flags & REVERSE) !== 0
   const values = (flags & VALUES) !== 0
-  return { keyspace, at, start, end, reverse, values, limit, encoding }
+  const spread = (flags & SPREAD) !== 0
+  return { keyspace, spread, at, start, end, reverse, values, limit, encoding }
+}
+
+function flagsOf({ reverse, values, end, spread }: ScanState): number {
+  return (reverse ? REVERSE : 0) | (values ? VALUES : 0) | (end === null ? 0 : BOUNDED) | (spread ? SPREAD : 0)
 }
 
 function checksum(bytes: Uint8Array): number {

@@ -19,11 +19,11 @@ export function decodeKeyPath(raw: string, encoding: Encoding): Key {
 }
 
 /** A key, or a bound of a span, from a parameter. It may be empty. Throws KEY_TOO_LARGE or BAD_ENCODING. */
-export function decodeKey(text: Key, encoding: Encoding): Key {
+export function decodeKey(text: Key, encoding: Encoding, bytesMax = KEY_BYTES_MAX): Key {
   const key = decodeBytes(text, encoding)
-  if (key.length > KEY_BYTES_MAX) {
+  if (key.length > bytesMax) {
     throw new CordilleraError('KEY_TOO_LARGE', {
-      detail: `a key has at most ${KEY_BYTES_MAX} bytes, not ${key.length}`,
+      detail: `a key has at most ${bytesMax} bytes, not ${key.length}`,
     })
   }
   return key

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@cordillera/base'
-import { EncodingSchema, TimeoutSchema } from './operator-schemas.js'
+import { EncodingSchema, SpreadSchema, TimeoutSchema } from './operator-schemas.js'
 
 /**
  * `/v1/kv/{key}` for the OpenAPI document, by hand: it runs beside the routes from which the rest is made. What
@@ -17,6 +17,7 @@ export function keyPath(refusalsOf: (codes: readonly ErrorCode[]) => object): ob
         schema: { type: 'string', minLength: 1 },
       },
       parameter('query', 'keyspace', 'The keyspace of the key; `default` if left out.', { type: 'string' }),
+      parameter('query', 'spread', 'Needs `keyspace`; false if left out.', SpreadSchema),
       parameter('query', 'encoding', 'How the key is spelled; text if left out.', EncodingSchema),
       parameter('query', 'timeoutMs', 'Milliseconds; 5,000 if left out.', TimeoutSchema),
     ],

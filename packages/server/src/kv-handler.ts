@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type Clock, CordilleraError, type Key, type Logger, NO_BYTES, type Version } from '@cordillera/base'
-import { DEFAULT_KEYSPACE, keyspacePrefix } from '@cordillera/ranges'
+import { DEFAULT_KEYSPACE, keyspacePrefix, spreadKey } from '@cordillera/ranges'
 import { decideRead, guardOf, type ReadConditions, readConditionsOf, writeDemandOf } from './conditions.js'
 import { etagOf } from './entity-tags.js'
 import type { Gate } from './gate.js'
 import { decodeKeyPath, type Encoding } from './key-codec.js'
-import { keyspaceOf } from './keyspace-parameter.js'
+import { checkKeyspace } from './keyspace-parameter.js'
 import { clientError, sendProblem } from './problem.js'
 import { parseQuery } from './query.js'
 import { announcesBody, discardBody, type RequestBodies } from './request-body.js'
@@ -28,12 +28,14 @@ const TIMEOUT_MS_MAX = 60_000
 interface KvOptions {
   /** What the keyspace's keys begin with. */
   readonly prefix: Key
+  readonly spread: boolean
   readonly encoding: Encoding
   readonly timeoutMs: number
 }
 
 const PLAIN: KvOptions = {
   prefix: keyspacePrefix(DEFAULT_KEYSPACE),
+  spread: false,
   encoding: 'text',
   timeoutMs: DEFAULT_TIMEOUT_MS,
 }
@@ -86,7 +88,7 @@ export class KvHandler {
 
   #get(req: IncomingMessage, res: ServerResponse, rawKey: string, query: string, startMs: number): void {
     const options = query === '' ? PLAIN : parseKvOptions(query)
-    const key = options.prefix + decodeKeyPath(rawKey, options.encoding)
+    const key = storedKey(rawKey, options)
     const conditions = readConditionsOf(req.headers)
     this.#gate.node().router.get(key, startMs + options.timeoutMs, (error, found) => {
       if (error !== undefined) this.#refuse(req, res, error, startMs)
@@ -105,7 +107,7 @@ export class KvHandler {
     expectsContinue: boolean,
   ): void {
     const options = query === '' ? PLAIN : parseKvOptions(query)
-    const key = options.prefix + decodeKeyPath(rawKey, options.encoding)
+    const key = storedKey(rawKey, options)
     refuseParts(req)
     const demand = writeDemandOf(req.headers)
     const tooLarge = this.#bodies.tooLarge(req)
@@ -129,7 +131,7 @@ export class KvHandler {
 
   #delete(req: IncomingMessage, res: ServerResponse, rawKey: string, query: string, startMs: number): void {
     const options = query === '' ? PLAIN : parseKvOptions(query)
-    const key = options.prefix + decodeKeyPath(rawKey, options.encoding)
+    const key = storedKey(rawKey, options)
     refuseParts(req)
     const demand = writeDemandOf(req.headers)
     const guard = demand === undefined ? undefined : guardOf(demand, 'DELETE', key, NO_BYTES)
@@ -217,21 +219,36 @@ function refusalHeaders(error: CordilleraError): string[] {
   return typeof version === 'number' && version > 0 ? ['ETag', etagOf(version)] : []
 }
 
+/** The key that a path names, as the ranges keep it. */
+function storedKey(rawKey: string, { prefix, spread, encoding }: KvOptions): Key {
+  const key = decodeKeyPath(rawKey, encoding)
+  return spread ? spreadKey(prefix, key) : prefix + key
+}
+
 function parseKvOptions(query: string): KvOptions {
   const parameters = parseQuery(query)
-  let { prefix, encoding, timeoutMs } = PLAIN
+  let { prefix, spread, encoding, timeoutMs } = PLAIN
+  let keyspace: string | undefined
   for (const name in parameters) {
     const value = parameters[name]!
     if (name === 'encoding') encoding = parseEncoding(value)
     else if (name === 'timeoutMs') timeoutMs = parseTimeout(value)
-    else if (name === 'keyspace') prefix = keyspacePrefix(keyspaceOf(value))
+    else if (name === 'keyspace') keyspace = value
+    else if (name === 'spread') spread = parseSpread(value)
     else {
       throw new CordilleraError('BAD_REQUEST', {
-        detail: `unknown parameter ${name}; a key takes keyspace, encoding, timeoutMs`,
+        detail: `unknown parameter ${name}; a key takes keyspace, spread, encoding, timeoutMs`,
       })
     }
   }
-  return { prefix, encoding, timeoutMs }
+  checkKeyspace(keyspace, spread)
+  if (keyspace !== undefined) prefix = keyspacePrefix(keyspace, spread)
+  return { prefix, spread, encoding, timeoutMs }
+}
+
+function parseSpread(value: string): boolean {
+  if (value === 'true' || value === 'false') return value === 'true'
+  throw new CordilleraError('BAD_REQUEST', { detail: 'spread is true or false' })
 }
 
 function parseEncoding(value: string): Encoding {

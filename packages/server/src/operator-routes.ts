@@ -95,7 +95,8 @@ function rangeCommands(ports: OperatorPorts): ApiRoute[] {
 const splitParts = {
   operationId: 'splitRange',
   summary: 'Splits a range',
-  description: 'The key is within the keyspace of the range. A key at which a range begins already is CONFLICT.',
+  description:
+    'The key is within the keyspace of the range, in a spread one with its bucket, as bounds are shown. A key at which a range begins already is CONFLICT.',
   query: SplitQuery,
   body: { schema: SplitBody, examples: { 'at a key': { key: 'm' }, 'where it balances': {} } },
   refusals: ['NOT_FOUND', 'CONFLICT', 'OUTCOME_UNKNOWN', 'BAD_ENCODING', 'KEY_TOO_LARGE'],
@@ -129,7 +130,7 @@ async function beginSplit(node: ServedNode, request: FastifyRequest, rangeId: nu
   if (key !== undefined) {
     return node.placement.startOperator({ kind: 'split', rangeId, key: await splitKeyOf(node, rangeId, key, query) })
   }
-  const useless = query.encoding !== undefined ? 'encoding' : query.keyspace !== undefined ? 'keyspace' : undefined
+  const useless = (['encoding', 'keyspace', 'spread'] as const).find((name) => query[name] !== undefined)
   if (useless === undefined) return node.placement.startOperator({ kind: 'split', rangeId })
   throw new CordilleraError('BAD_REQUEST', { detail: `${useless} says how key is meant, and there is no key` })
 }

@@ -18,6 +18,11 @@ export const EncodingSchema = Type.Enum(['hex', 'base64url'], {
   description: 'How keys are spelled; text if left out.',
 })
 
+export const SpreadSchema = Type.Boolean({
+  description:
+    'true: the spread keyspace of this name, whose keys are kept in 16 buckets by their hash. It is another than the plain one.',
+})
+
 export const NODE_COMMANDS = ['drain', 'undrain', 'decommission', 'recommission'] as const
 
 const OPERATOR_KINDS = ['split', 'merge', 'transfer-leader', 'change-replicas', ...NODE_COMMANDS, 'recover'] as const
@@ -72,6 +77,7 @@ export const SplitQuery = Type.Object(
   {
     ...waitParameters,
     keyspace: Type.Optional(Type.String({ description: "The keyspace of `key`; the range's own if left out." })),
+    spread: Type.Optional(SpreadSchema),
     encoding: Type.Optional(EncodingSchema),
   },
   { additionalProperties: false },

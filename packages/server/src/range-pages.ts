@@ -1,13 +1,14 @@
 import { Buffer } from 'node:buffer'
-import { CordilleraError } from '@cordillera/base'
-import { DEFAULT_KEYSPACE, keyspacePrefix } from '@cordillera/ranges'
+import { CordilleraError, type Key } from '@cordillera/base'
+import { DEFAULT_KEYSPACE, keyspacePrefix, keyspaceSpan, spreadKey } from '@cordillera/ranges'
 import type { RangeInfo, RangesQuery } from './admin-schemas.js'
 import { decodeKey, encodeEntry } from './key-codec.js'
-import { keyspaceOf } from './keyspace-parameter.js'
+import { chosenKeyspace, type KeyspaceChoice } from './keyspace-parameter.js'
 import type { ServedRangeFilter } from './served-node.js'
 
 /**
- * The list of ranges for people: filters from the query, pages in key order, bounds as text.
+ * The list of ranges for people: filters from the query, pages in key order, bounds as text. A bound of
+ * a spread keyspace begins with its bucket; a key to look for does not.
  *
  * A cursor names the last range of its page and where that began, so that paging goes on at the right place even when
  * the range was merged away in the meantime.
@@ -24,17 +25,20 @@ export interface RangesPage {
 
 export function rangeFilterOf(query: RangesQuery): ServedRangeFilter {
   const { key, node, encoding } = query
-  const keyspace = query.keyspace === undefined ? undefined : keyspaceOf(query.keyspace)
+  const chosen = chosenKeyspace(query.keyspace, query.spread)
   if (key === undefined && encoding !== undefined) {
     throw new CordilleraError('BAD_REQUEST', { detail: 'encoding says how key is spelled, and there is no key' })
   }
   return {
-    ...(key === undefined
-      ? {}
-      : { key: keyspacePrefix(keyspace ?? DEFAULT_KEYSPACE) + decodeKey(key, encoding ?? 'text') }),
+    ...(key === undefined ? {} : { key: storedKey(decodeKey(key, encoding ?? 'text'), chosen) }),
     ...(node === undefined ? {} : { node }),
-    ...(keyspace === undefined ? {} : { keyspace }),
+    ...(chosen === undefined ? {} : { span: keyspaceSpan(chosen.keyspace, chosen.spread) }),
   }
+}
+
+function storedKey(key: Key, chosen: KeyspaceChoice | undefined): Key {
+  const prefix = keyspacePrefix(chosen?.keyspace ?? DEFAULT_KEYSPACE, chosen?.spread)
+  return chosen?.spread ? spreadKey(prefix, key) : prefix + key
 }
 
 export function rangesPage(all: readonly RangeInfo[], query: RangesQuery): RangesPage {
@@ -75,5 +79,5 @@ function resumeAt(all: readonly RangeInfo[], cursor: string): number {
 }
 
 function position(range: RangeInfo): string {
-  return range.keyspace === '' ? '' : `${range.keyspace}\x00${range.start}`
+  return range.keyspace === '' ? '' : keyspacePrefix(range.keyspace, range.spread) + range.start
 }

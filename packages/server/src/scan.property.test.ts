@@ -1,4 +1,5 @@
 import { CordilleraError, keyFromBytes } from '@cordillera/base'
+import { keyspacePrefix, spreadKey } from '@cordillera/ranges'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { decodeCursor, encodeCursor, type ScanState } from './cursor.js'
@@ -9,6 +10,7 @@ import { FakeNode } from './testing/fake-node.js'
 const key = fc.uint8Array({ maxLength: 6 }).map(keyFromBytes)
 const scanState: fc.Arbitrary<ScanState> = fc.record({
   keyspace: fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
+  spread: fc.boolean(),
   at: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
   start: key,
   end: fc.option(key),
@@ -64,14 +66,26 @@ describe('pages', () => {
         fc.boolean(),
         fc.integer({ min: 1, max: 7 }),
         fc.constantFrom('default', 'd', 'orders-2'),
-        async (keys, span, reverse, limit, keyspace) => {
+        fc.boolean(),
+        async (keys, span, reverse, limit, keyspace, spread) => {
           const node = new FakeNode()
-          const others = [keyspace, `${keyspace}\x01`, `${keyspace}-\x00a`, `${keyspace}a\x00a`, 'c\x00a', '\x00sys']
-          for (const k of [...keys.map((k) => `${keyspace}\x00${k}`), ...others]) {
+          const [prefix, other] = [keyspacePrefix(keyspace, spread), keyspacePrefix(keyspace, !spread)]
+          const stored = (k: string) => (spread ? spreadKey(prefix, k) : prefix + k)
+          const ofOther = [`${other}a`, `${other}0a`, `${other}\xff`]
+          const others = [
+            ...ofOther,
+            keyspace,
+            `${keyspace}\x02`,
+            `${keyspace}-\x00a`,
+            `${keyspace}a\x00a`,
+            'c\x00a',
+            '\x00sys',
+          ]
+          for (const k of [...keys.map(stored), ...others]) {
             node.data.set(k, { version: 1, value: new Uint8Array() })
           }
           const seen: string[] = []
-          let state = scanOf({ ...span, reverse, limit, encoding: 'hex', keyspace })
+          let state = scanOf({ ...span, reverse, limit, encoding: 'hex', keyspace, spread })
           for (;;) {
             const answer = answerOf(state, await scanPage(node.router, state, 0))
             expect(answer.entries.length).toBeLessThanOrEqual(limit)
@@ -79,7 +93,7 @@ describe('pages', () => {
             if (answer.cursor === undefined) break
             // Pages to come see none of this.
             node.data.clear()
-            node.data.set(`${keyspace}\x00${String.fromCharCode(limit)}`, { version: 2, value: new Uint8Array() })
+            node.data.set(stored(String.fromCharCode(limit)), { version: 2, value: new Uint8Array() })
             state = scanOf({ cursor: answer.cursor })
           }
           const expected = keys.map(hex).filter((k) => {

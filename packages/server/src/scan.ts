@@ -1,15 +1,15 @@
 import { assert, CordilleraError, type Key, prefixEnd } from '@cordillera/base'
-import { DEFAULT_KEYSPACE, keyspaceSpan } from '@cordillera/ranges'
+import { BUCKET_BYTES, bucketPrefixes, DEFAULT_KEYSPACE, keyspaceSpan } from '@cordillera/ranges'
 import type { ScanAnswer, ScanQuery } from './admin-schemas.js'
 import { decodeCursor, encodeCursor, type ScanState } from './cursor.js'
 import { decodeKey, type EncodedEntry, type Encoding, encodeEntry } from './key-codec.js'
-import { keyspaceOf } from './keyspace-parameter.js'
+import { chosenKeyspace } from './keyspace-parameter.js'
 import type { ScannedEntry, ScannedPage, ServedRouter } from './served-node.js'
 
 /**
  * Scans of a keyspace, a page at a time, all of them at the first one's snapshot. A page ends at its limit or when it
  * holds {@link PAGE_BYTES_MAX}; it carries a cursor exactly when there may be more, so a client follows cursors until
- * there is none.
+ * there is none. A spread keyspace is scanned in the order of users' keys as well: the router merges its buckets.
  */
 const LIMIT_DEFAULT = 1_000
 
@@ -21,7 +21,7 @@ export function scanOf(query: ScanQuery): ScanState {
   if (query.cursor !== undefined) return continued(query, query.cursor)
   const encoding: Encoding = query.encoding ?? 'text'
   const options = {
-    keyspace: query.keyspace === undefined ? DEFAULT_KEYSPACE : keyspaceOf(query.keyspace),
+    ...(chosenKeyspace(query.keyspace, query.spread) ?? { keyspace: DEFAULT_KEYSPACE, spread: false }),
     at: 0,
     reverse: query.reverse ?? false,
     values: query.values ?? true,
@@ -45,19 +45,13 @@ export function scanOf(query: ScanQuery): ScanState {
 /** One page. The promise rejects as the router does. */
 export async function scanPage(router: ServedRouter, scan: ScanState, deadlineMs: number): Promise<ScannedPage> {
   if (scan.end !== null && scan.start >= scan.end) return { entries: [], more: false, at: scan.at }
+  const { start, end, reverse, limit, values, at } = scan
+  const page = { reverse, limit, values, bytesMax: PAGE_BYTES_MAX, at }
+  if (scan.spread)
+    return router.scanMerged({ prefixes: bucketPrefixes(scan.keyspace), start, end, ...page }, deadlineMs)
   const keyspace = keyspaceSpan(scan.keyspace)
-  return router.scan(
-    {
-      start: keyspace.start + scan.start,
-      end: scan.end === null ? keyspace.end : keyspace.start + scan.end,
-      reverse: scan.reverse,
-      limit: scan.limit,
-      values: scan.values,
-      bytesMax: PAGE_BYTES_MAX,
-      at: scan.at,
-    },
-    deadlineMs,
-  )
+  const wholeEnd = end === null ? keyspace.end : keyspace.start + end
+  return router.scan({ start: keyspace.start + start, end: wholeEnd, ...page }, deadlineMs)
 }
 
 /** What is left of a scan after a page, at that page's snapshot; undefined after the last one. */
@@ -103,7 +97,7 @@ export async function* linesOf(
 /** Handed to the socket at once. */
 const LINES_CHARS = 64 * 1024
 
-const CURSOR_HOLDS = ['keyspace', 'prefix', 'start', 'end', 'reverse', 'values', 'encoding'] as const
+const CURSOR_HOLDS = ['keyspace', 'spread', 'prefix', 'start', 'end', 'reverse', 'values', 'encoding'] as const
 
 function continued(query: ScanQuery, cursor: string): ScanState {
   for (const name of CURSOR_HOLDS) {
@@ -124,5 +118,5 @@ function answerEntry(scan: ScanState, entry: ScannedEntry): EncodedEntry & { ver
 }
 
 function userKey(scan: ScanState, key: Key): Key {
-  return key.slice(scan.keyspace.length + 1)
+  return key.slice(scan.keyspace.length + 1 + (scan.spread ? BUCKET_BYTES : 0))
 }

@@ -1,5 +1,5 @@
 import type { CordilleraError, Key, NodeId, Version } from '@cordillera/base'
-import type { WriteGuard } from '@cordillera/ranges'
+import type { Span, WriteGuard } from '@cordillera/ranges'
 import type { ClusterInfo, NodeInfo, RangeInfo } from './admin-schemas.js'
 import type { NODE_COMMANDS, OperatorInfo, RangeExplanation, RangeHashes } from './operator-schemas.js'
 import type { ClusterSettings } from './settings-schema.js'
@@ -86,6 +86,8 @@ export interface ServedRouter {
   get(key: Key, deadlineMs: number, done: ReadDone): void
   /** Rejects with SNAPSHOT_EXPIRED when versions that the snapshot needs may be gone. */
   scan(request: ScanPage, deadlineMs: number): Promise<ScannedPage>
+  /** The same span behind each prefix, merged in the order of what stands behind them. Otherwise as {@link scan}. */
+  scanMerged(request: MergedScanPage, deadlineMs: number): Promise<ScannedPage>
 }
 
 export type WriteDone = (error: CordilleraError | undefined, version: Version) => void
@@ -114,6 +116,11 @@ export interface ScanPage {
   readonly at: Version
 }
 
+export interface MergedScanPage extends ScanPage {
+  /** Of one length, and different. `start` and `end` are what stands behind them; an end of null is all of a prefix. */
+  readonly prefixes: readonly Key[]
+}
+
 export interface ScannedPage {
   readonly entries: readonly ScannedEntry[]
   /** Whether the span goes on behind the last entry. */
@@ -131,5 +138,6 @@ export interface ServedRangeFilter {
   readonly key?: Key
   /** Ranges with a replica on this node. */
   readonly node?: NodeId
-  readonly keyspace?: string
+  /** Ranges that hold a part of it. */
+  readonly span?: Span
 }

@@ -70,6 +70,12 @@ export class FakeNode implements ServedNode, ServedPlacement {
       if (this.pagesMax-- <= 0) throw new CordilleraError('UNAVAILABLE', { detail: 'no leader' })
       return this.#scan(page)
     },
+    scanMerged: async (page, deadlineMs) => {
+      this.deadlines.push(deadlineMs)
+      if (this.failure !== undefined) throw this.failure
+      if (this.pagesMax-- <= 0) throw new CordilleraError('UNAVAILABLE', { detail: 'no leader' })
+      return this.#scan(page, page.prefixes)
+    },
   }
 
   async cluster(): Promise<ClusterInfo> {
@@ -181,7 +187,8 @@ export class FakeNode implements ServedNode, ServedPlacement {
     return written
   }
 
-  #scan(page: ScanPage): ScannedPage {
+  /** The span behind each prefix, in the order of what stands behind it. */
+  #scan(page: ScanPage, prefixes: readonly Key[] = ['']): ScannedPage {
     const { start, end, reverse, limit, values, bytesMax } = page
     this.pages.push(page)
     const at = page.at === 0 ? ++this.#version : page.at
@@ -189,7 +196,11 @@ export class FakeNode implements ServedNode, ServedPlacement {
     if (this.expireAfterPages-- <= 0) this.snapshots.clear()
     const data = this.snapshots.get(at)
     if (data === undefined) throw new CordilleraError('SNAPSHOT_EXPIRED')
-    const keys = [...data.keys()].filter((key) => key >= start && (end === null || key < end)).sort()
+    const rest = (key: Key): Key => key.slice(prefixes[0]!.length)
+    const keys = [...data.keys()]
+      .filter((key) => prefixes.some((prefix) => key.startsWith(prefix)))
+      .filter((key) => rest(key) >= start && (end === null || rest(key) < end))
+      .sort((a, b) => (rest(a) < rest(b) ? -1 : 1))
     if (reverse) keys.reverse()
     const entries = []
     let bytes = 0

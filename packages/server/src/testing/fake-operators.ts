@@ -1,4 +1,5 @@
 import { CordilleraError, type Key } from '@cordillera/base'
+import { keyspacePrefix } from '@cordillera/ranges'
 import type { OperatorInfo, RangeExplanation, RangeHashes } from '../operator-schemas.js'
 import type { OperatorRequest } from '../served-node.js'
 import type { ClusterSettings } from '../settings-schema.js'
@@ -146,7 +147,7 @@ function nodeOf(request: OperatorRequest): number | undefined {
 }
 
 /** Whether a range with these bounds of a user's keys holds the whole key. */
-export function holds(range: { keyspace: string; start: Key; end: Key | null }, key: Key): boolean {
-  const prefix = range.keyspace === '' ? '' : `${range.keyspace}\x00`
+export function holds(range: { keyspace: string; spread?: boolean; start: Key; end: Key | null }, key: Key): boolean {
+  const prefix = range.keyspace === '' ? '' : keyspacePrefix(range.keyspace, range.spread)
   return key >= prefix + range.start && (range.end === null || key < prefix + range.end)
 }
