@@ -150,11 +150,7 @@ export class CordilleraNode {
       this.#onFailed = resolve
     })
     const { nodeId } = identity
-    this.#oracle = new Oracle({
-      clock,
-      logger,
-      knownNodes: () => this.#nodeIds(),
-    })
+    this.#oracle = new Oracle({ clock, logger, knownNodes: () => this.#nodeIds() })
     const snapshots = new Snapshots({ clock, client: () => this.#timestamps })
     this.#timestamps = new TimestampClient({
       router: () => this.router,
@@ -368,6 +364,7 @@ export class CordilleraNode {
   }
 
   #onLinkUp(node: NodeId, incarnation: number): void {
+    this.upkeep.onLinkUp(node)
     this.#replicas.onLinkUp(node, incarnation)
     this.#whereabouts.onLinkUp(node)
     this.#replicas.stores.forgetPeer(node)

@@ -2,20 +2,22 @@ import type { Clock, Key, Logger, NodeId, RangeId, ReplicaId } from '@cordillera
 import type { Replicas } from '@cordillera/replicas'
 import type { Router } from '@cordillera/router'
 import type { StateStore } from '@cordillera/state'
-import { IdAllocator } from '@cordillera/system'
+import { IdAllocator, RecoveriesTable, SystemTable } from '@cordillera/system'
 import type { PeerLinks } from '@cordillera/wire'
 import type { FoundedIdentity } from './founding.js'
 import { LeaderCalls } from './leader-calls.js'
 import { RangeFinder } from './range-finder.js'
 import { MERGE_METHODS, type MergeGoal, RangeMerging } from './range-merging.js'
+import { RangeRecovering } from './range-recovering.js'
 import { RangeSplitting, type SplitGoal } from './range-splitting.js'
+import { RecoveryWatch } from './recovery-watch.js'
 import { ReplicaReplacement } from './replica-replacement.js'
 import { RESIZING_METHODS, ReplicaResizing } from './replica-resizing.js'
 import { ReplicaUpkeep } from './replica-upkeep.js'
 
 /**
  * What keeps ranges whole, on one node, put together: {@link RangeFinder} finds those that have moved, {@link ReplicaReplacement}
- * moves replicas, {@link RangeSplitting} cuts ranges in two, {@link RangeMerging} makes one of two, {@link ReplicaUpkeep} has damaged ones replaced and removed ones destroyed.
+ * moves replicas, {@link RangeSplitting} cuts ranges in two, {@link RangeMerging} makes one of two, {@link ReplicaUpkeep} has damaged ones replaced and removed ones destroyed, {@link RangeRecovering} has a range go on whose majority is lost.
  */
 export interface RangeUpkeepParts {
   readonly identity: FoundedIdentity
@@ -36,6 +38,8 @@ export const UPKEEP_METHODS = [
   'replace',
   'split',
   'middle',
+  'recoveries',
+  'survey',
   ...RESIZING_METHODS,
   ...MERGE_METHODS,
 ] as const
@@ -56,6 +60,8 @@ export class RangeUpkeep {
   readonly #merging: RangeMerging
   readonly #attempts: IdAllocator
   readonly #upkeep: ReplicaUpkeep
+  readonly #recovering: RangeRecovering
+  readonly #recoveries: RecoveryWatch
 
   constructor(parts: RangeUpkeepParts) {
     this.#parts = parts
@@ -87,6 +93,9 @@ export class RangeUpkeep {
     this.#merging = new RangeMerging({ ...asking, finder: this.finder })
     const firstAttempt = { router: () => router, clock, name: 'merge', first: 1 }
     this.#attempts = new IdAllocator(firstAttempt)
+    this.#recoveries = new RecoveryWatch({ ...common, finder: this.finder })
+    const table = new RecoveriesTable(new SystemTable({ router: () => router, clock }))
+    this.#recovering = new RangeRecovering({ ...asking, table, watch: this.#recoveries })
     this.#upkeep = new ReplicaUpkeep({
       ...common,
       finder: this.finder,
@@ -96,8 +105,14 @@ export class RangeUpkeep {
 
   /** To be called about once a second. */
   onRound(): void {
+    this.#recoveries.onRound()
     this.#upkeep.onRound()
     this.#merging.onRound()
+  }
+
+  /** Before anything else is said over the link. */
+  onLinkUp(node: NodeId): void {
+    this.#recoveries.onLinkUp(node)
   }
 
   close(): void {
@@ -152,6 +167,16 @@ export class RangeUpkeep {
     return this.#merging.abort(goal, timeoutMs)
   }
 
+  /** See `RangeRecovering.assess`. */
+  assessRecovery(rangeId: RangeId): Promise<{ readonly detail: string; readonly after: number }> {
+    return this.#recovering.assess(rangeId)
+  }
+
+  /** See `RangeRecovering.recover`. */
+  recover(rangeId: RangeId, after: number): Promise<object> {
+    return this.#recovering.recover(rangeId, after)
+  }
+
   /** Nobody here knows which range has the key. */
   onMissing(key: Key): void {
     this.finder.onMissing(key)
@@ -170,6 +195,10 @@ export class RangeUpkeep {
         return this.#splitting.onAsked(body)
       case 'middle':
         return this.#splitting.onMiddleAsked(body)
+      case 'recoveries':
+        return this.#recoveries.onTold(body)
+      case 'survey':
+        return this.#recovering.onAsked(body)
       case 'add-replica':
       case 'remove-replica':
       case 'transfer':

@@ -1,7 +1,7 @@
-export { isSurelyRemoved, type KnownDescriptor, newestOf } from './membership.js'
+export { isQuorumOf, isSurelyRemoved, type KnownDescriptor, newestOf } from './membership.js'
 export type { ReplyTo } from './proposals.js'
 export { Replica, type ReplicaObserver } from './replica.js'
-export { Replicas, type SilencedReplica } from './replicas.js'
+export { Replicas } from './replicas.js'
 export {
   defaultReplicasLimits,
   type ReplicaLinks,
@@ -10,6 +10,7 @@ export {
   type ReplicasOptions,
 } from './replicas-options.js'
 export { type RangeReport, reportRange } from './report.js'
+export type { SilencedReplica } from './silenced-replicas.js'
 export type { StoreCondition } from './store-health.js'
 export type { SpaceLevel } from './store-space.js'
 export { defaultStoreLimits, type StoreLimits, type StoreReport } from './store-watch.js'
