@@ -475,6 +475,7 @@ export class CordilleraNode {
   #systemSeat(): SystemSeat {
     return {
       onLeading: (leadership) => {
+        this.upkeep.onSystemLed()
         this.#oracle.onLeading(leadership)
         this.placement.driver.onLeading()
       },

@@ -115,6 +115,11 @@ export class RangeUpkeep {
     this.#recoveries.onLinkUp(node)
   }
 
+  /** This node is about to give out timestamps. */
+  onSystemLed(): void {
+    this.#recoveries.onRound()
+  }
+
   close(): void {
     this.#calls.close()
   }

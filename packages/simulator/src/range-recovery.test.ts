@@ -198,6 +198,36 @@ test.each([1, 2, 3])('seed %i: a range goes on from its last replica, and what w
   world.expectSound()
 })
 
+test.each([4, 5, 6, 7])(
+  'seed %i: what is acknowledged by nodes that come back is in the range that goes on',
+  async (seed) => {
+    const world = await World.founded(seed)
+    const { cluster } = world
+    await world.loseMajority()
+    await cluster.clock.run(3_000)
+    expect(await world.ended((await world.recover(1, true)) as OperatorInfo)).toMatchObject({ state: 'done' })
+    for (const lost of [4, 5]) world.machine(lost).start()
+    let acknowledged = 'before'
+    let outcomes = 0
+    for (let i = 0; i < 400; i++) {
+      const nodeId = 4 + (i % 2)
+      if (world.machine(nodeId).node === undefined) {
+        await cluster.clock.run(5)
+        continue
+      }
+      const outcome = await world.attempt(nodeId, TORN, `value ${i}`)
+      if (outcome !== 'written') continue
+      acknowledged = `value ${i}`
+      outcomes++
+      expect(await world.attempt(1, TORN)).toBe(acknowledged)
+    }
+    expect(outcomes).toBeGreaterThan(100)
+    await world.until(() => world.holders().join() === '3', 20_000)
+    expect(await world.attempt(5, TORN)).toBe(acknowledged)
+    world.expectSound()
+  },
+)
+
 test.each(Array.from({ length: 12 }, (_, i) => i))('case %i: nodes are killed while it goes on', async (i) => {
   const world = await World.founded(100 + i)
   const { cluster } = world
