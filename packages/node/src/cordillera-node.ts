@@ -27,7 +27,7 @@ import { type NodeMetrics, takeMetrics } from './metrics.js'
 import { NodeReports } from './node-reports.js'
 import { PeerBook } from './peer-book.js'
 import { PlacementDesk } from './placement-desk.js'
-import { RangeUpkeep, UPKEEP_METHODS, type UpkeepMethod } from './range-upkeep.js'
+import { isUpkeepMethod, RangeUpkeep } from './range-upkeep.js'
 import { readReplicated } from './replicated-indexes.js'
 import { SpaceMeter } from './space-meter.js'
 import { readStoreReport, StoreTalk } from './store-talk.js'
@@ -364,6 +364,7 @@ export class CordilleraNode {
   }
 
   #onLinkUp(node: NodeId, incarnation: number): void {
+    this.upkeep.onLinkUp(node)
     this.#replicas.onLinkUp(node, incarnation)
     this.#whereabouts.onLinkUp(node)
     this.#replicas.stores.forgetPeer(node)
@@ -478,6 +479,7 @@ export class CordilleraNode {
   #systemSeat(): SystemSeat {
     return {
       onLeading: (leadership) => {
+        this.upkeep.onSystemLed()
         this.#oracle.onLeading(leadership)
         this.placement.driver.onLeading()
       },
@@ -496,10 +498,6 @@ export class CordilleraNode {
     const leader = replica.nodeOf(replica.core.leader)
     return leader !== 0 && this.#links.isUp(leader)
   }
-}
-
-function isUpkeepMethod(method: string): method is UpkeepMethod {
-  return (UPKEEP_METHODS as readonly string[]).includes(method)
 }
 
 function outdated(by: NodeId, detail: string): CordilleraError {

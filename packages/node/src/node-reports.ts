@@ -64,7 +64,9 @@ export class NodeReports {
       fsyncP50Ms: fsyncs.percentile(0.5),
       fsyncP99Ms: fsyncs.percentile(0.99),
       ranges,
-      silenced: Array.from(replicas.silenced, ([rangeId, silenced]) => [rangeId, silenced.state.replicaId]),
+      silenced: [...replicas.silenced].flatMap(([rangeId, { state, reason }]) => {
+        return reason === 'given-up' ? [] : [[rangeId, state.replicaId] as const]
+      }),
     }
   }
 

@@ -44,6 +44,8 @@ export class NodeOperatorActions implements RangeActions {
       case 'transfer-leader':
         await upkeep.transferLeader(task.rangeId, task.nodeId, timeoutMs)
         return undefined
+      case 'recover':
+        return upkeep.recover(task.rangeId, task.after)
       default:
         await this.#change(task, timeoutMs)
         return undefined

@@ -47,12 +47,17 @@ type Errand =
   | { readonly name: 'await'; readonly operatorId: number; readonly timeoutMs: number }
   | { readonly name: 'cancel'; readonly operatorId: number }
   | { readonly name: 'explain'; readonly rangeId: RangeId }
+  | { readonly name: 'recover'; readonly rangeId: RangeId; readonly acceptDataLoss: boolean }
 
 const DEADLINE_MS = 8_000
 const PAUSE_MS = 200
 /** So long the driver is waited for at once: below the deadline of a question to it. */
 const AWAIT_ROUND_MS = 5_000
 const OPERATOR_MS = 600_000
+/** For a survey of the range, and for what has to end before. */
+const RECOVER_DEADLINE_MS = 20_000
+/** For a replica to go on alone: much more than it takes. */
+const RECOVERY_MS = 120_000
 
 export class PlacementDesk {
   /** To be told when this node begins, and ceases, to lead the system range. */
@@ -144,8 +149,13 @@ export class PlacementDesk {
     return compared
   }
 
-  recoverRange(_rangeId: RangeId, _acceptDataLoss: boolean): Promise<OperatorInfo> {
-    return notYet('the recovery of a range without its majority')
+  /**
+   * Makes a range go on without its majority. Without `acceptDataLoss` nothing is done, and the refusal, `BAD_REQUEST`, says what may
+   * be lost. Rejects as `RangeRecovering.assess`. What all others depend on is not recovered in this way: the system range.
+   */
+  recoverRange(rangeId: RangeId, acceptDataLoss: boolean): Promise<OperatorInfo> {
+    if (rangeId === SYSTEM_RANGE_ID) return Promise.reject(noSystemRecovery())
+    return this.#run({ name: 'recover', rangeId, acceptDataLoss }, RECOVER_DEADLINE_MS) as Promise<OperatorInfo>
   }
 
   /** Another node's errand. */
@@ -181,6 +191,8 @@ export class PlacementDesk {
         return this.driver.explain(errand.rangeId)
       case 'start':
         return this.#start(errand.request)
+      case 'recover':
+        return this.#recover(errand)
       case 'list':
         return operators.list().map(describeOperator)
       case 'await':
@@ -214,6 +226,21 @@ export class PlacementDesk {
     }
   }
 
+  /** What else is being done to the range comes to nothing without a leader, and ends. */
+  async #recover({ rangeId, acceptDataLoss }: Extract<Errand, { name: 'recover' }>): Promise<OperatorInfo> {
+    const { operators } = this.driver
+    const running = operators.of(`range ${rangeId}`)
+    if (running?.task.kind === 'recover') return describeOperator(running)
+    const { detail, after } = await this.#parts.upkeep.assessRecovery(rangeId)
+    if (!acceptDataLoss) throw new CordilleraError('BAD_REQUEST', { detail })
+    const other = operators.of(`range ${rangeId}`)
+    if (other !== undefined) {
+      operators.cancel(other.operatorId)
+      await operators.await(other.operatorId, PATIENCE_MS).catch(onlyCoded)
+    }
+    return describeOperator(await operators.start({ kind: 'recover', rangeId, after }, BY_COMMAND, RECOVERY_MS))
+  }
+
   #planOnNode({ kind, nodeId }: NodeTask): NodeTask {
     this.#plans.assertNode(nodeId)
     if (kind === 'decommission') {
@@ -230,7 +257,11 @@ const PATIENCE_MS = 6_000
 
 /** Whether somebody else may do better. An operator that may have been begun is not begun again. */
 function isPassing({ code }: CordilleraError, { name }: Errand): boolean {
-  return code === 'UNAVAILABLE' || code === 'CLOSED' || (code === 'OUTCOME_UNKNOWN' && name !== 'start')
+  return (
+    code === 'UNAVAILABLE' ||
+    code === 'CLOSED' ||
+    (code === 'OUTCOME_UNKNOWN' && name !== 'start' && name !== 'recover')
+  )
 }
 
 function isOfRange(request: OperatorRequest): request is RangeRequest {
@@ -280,6 +311,8 @@ function codeOf(code: string): string {
   return code.toUpperCase().replaceAll('-', '_')
 }
 
-function notYet(what: string): Promise<never> {
-  return Promise.reject(new CordilleraError('UNAVAILABLE', { detail: `${what}: not available yet; nothing was begun` }))
+function noSystemRecovery(): CordilleraError {
+  const detail =
+    'range 1 is the system range: recoveries are decided on in it, by a majority of its replicas; bring one of their nodes back'
+  return new CordilleraError('CONFLICT', { detail })
 }

@@ -2,22 +2,25 @@ import type { Clock, Key, Logger, NodeId, Random, RangeId, ReplicaId } from '@co
 import type { Replicas } from '@cordillera/replicas'
 import type { Router, SnapshotSource } from '@cordillera/router'
 import type { StateStore } from '@cordillera/state'
-import { IdAllocator } from '@cordillera/system'
+import { IdAllocator, RecoveriesTable, SystemTable } from '@cordillera/system'
 import type { PeerLinks } from '@cordillera/wire'
 import type { FoundedIdentity } from './founding.js'
 import { LeaderCalls } from './leader-calls.js'
 import { RangeFinder } from './range-finder.js'
 import { MERGE_METHODS, type MergeGoal, RangeMerging } from './range-merging.js'
+import { RangeRecovering } from './range-recovering.js'
 import { RangeScrub, SCRUB_METHODS } from './range-scrub.js'
 import { RangeSplitting, type SplitGoal } from './range-splitting.js'
+import { RecoveryWatch } from './recovery-watch.js'
 import { ReplicaReplacement } from './replica-replacement.js'
 import { RESIZING_METHODS, ReplicaResizing } from './replica-resizing.js'
 import { ReplicaUpkeep } from './replica-upkeep.js'
 
 /**
  * What keeps ranges whole, on one node, put together: {@link RangeFinder} finds those that have moved, {@link ReplicaReplacement}
- * moves replicas, {@link RangeSplitting} cuts ranges in two, {@link RangeMerging} makes one of two,
- * {@link ReplicaUpkeep} has damaged ones replaced and removed ones destroyed, {@link RangeScrub} finds those that hold something else.
+ * moves replicas, {@link RangeSplitting} cuts ranges in two, {@link RangeMerging} makes one of two, {@link ReplicaUpkeep} has
+ * damaged ones replaced and removed ones destroyed, {@link RangeScrub} finds those that hold something else,
+ * {@link RangeRecovering} has a range go on whose majority is lost.
  */
 export interface RangeUpkeepParts {
   readonly identity: FoundedIdentity
@@ -36,18 +39,24 @@ export interface RangeUpkeepParts {
 }
 
 /** What nodes ask each other about ranges. */
-export const UPKEEP_METHODS = [
+const UPKEEP_METHODS = [
   'range',
   'absorbed',
   'route',
   'replace',
   'split',
   'middle',
+  'recoveries',
+  'survey',
   ...RESIZING_METHODS,
   ...MERGE_METHODS,
   ...SCRUB_METHODS,
 ] as const
 export type UpkeepMethod = (typeof UPKEEP_METHODS)[number]
+
+export function isUpkeepMethod(method: string): method is UpkeepMethod {
+  return (UPKEEP_METHODS as readonly string[]).includes(method)
+}
 
 const MIDDLE_MS = 10_000
 /** How long a node tries to replace a damaged replica before it looks again whether that is still wanted. */
@@ -65,6 +74,8 @@ export class RangeUpkeep {
   readonly #attempts: IdAllocator
   readonly #upkeep: ReplicaUpkeep
   readonly scrub: RangeScrub
+  readonly #recovering: RangeRecovering
+  readonly #recoveries: RecoveryWatch
 
   constructor(parts: RangeUpkeepParts) {
     this.#parts = parts
@@ -96,6 +107,9 @@ export class RangeUpkeep {
     this.#merging = new RangeMerging({ ...asking, finder: this.finder })
     const firstAttempt = { router: () => router, clock, name: 'merge', first: 1 }
     this.#attempts = new IdAllocator(firstAttempt)
+    this.#recoveries = new RecoveryWatch({ ...common, finder: this.finder })
+    const table = new RecoveriesTable(new SystemTable({ router: () => router, clock }))
+    this.#recovering = new RangeRecovering({ ...asking, table, watch: this.#recoveries })
     this.#upkeep = new ReplicaUpkeep({
       ...common,
       finder: this.finder,
@@ -106,9 +120,20 @@ export class RangeUpkeep {
 
   /** To be called about once a second. */
   onRound(): void {
+    this.#recoveries.onRound()
     this.#upkeep.onRound()
     this.#merging.onRound()
     this.scrub.onRound()
+  }
+
+  /** Before anything else is said over the link. */
+  onLinkUp(node: NodeId): void {
+    this.#recoveries.onLinkUp(node)
+  }
+
+  /** This node is about to give out timestamps. */
+  onSystemLed(): void {
+    this.#recoveries.onRound()
   }
 
   close(): void {
@@ -163,6 +188,16 @@ export class RangeUpkeep {
     return this.#merging.abort(goal, timeoutMs)
   }
 
+  /** See `RangeRecovering.assess`. */
+  assessRecovery(rangeId: RangeId): Promise<{ readonly detail: string; readonly after: number }> {
+    return this.#recovering.assess(rangeId)
+  }
+
+  /** See `RangeRecovering.recover`. */
+  recover(rangeId: RangeId, after: number): Promise<object> {
+    return this.#recovering.recover(rangeId, after)
+  }
+
   /** Nobody here knows which range has the key. */
   onMissing(key: Key): void {
     this.finder.onMissing(key)
@@ -183,6 +218,10 @@ export class RangeUpkeep {
         return this.#splitting.onAsked(body)
       case 'middle':
         return this.#splitting.onMiddleAsked(body)
+      case 'recoveries':
+        return this.#recoveries.onTold(body)
+      case 'survey':
+        return this.#recovering.onAsked(body)
       case 'add-replica':
       case 'remove-replica':
       case 'transfer':

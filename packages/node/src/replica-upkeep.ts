@@ -58,7 +58,9 @@ export class ReplicaUpkeep {
    */
   *#dead(): Generator<readonly [RangeId, ReplicaId]> {
     const { replicas, state, nodeId: self } = this.#parts
-    for (const [rangeId, silenced] of replicas.silenced) yield [rangeId, silenced.state.replicaId]
+    for (const [rangeId, { state: silenced, reason }] of replicas.silenced) {
+      if (reason !== 'given-up') yield [rangeId, silenced.replicaId]
+    }
     for (const { descriptor, replicaId: own } of replicas.replicas()) {
       for (const { nodeId, replicaId } of descriptor.replicas) {
         const isHere = nodeId === self && replicaId !== own

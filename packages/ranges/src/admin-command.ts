@@ -17,11 +17,18 @@ import { PREFIXED_KEY_BYTES_MAX } from './limits.js'
  * - split: `varint version, varint confVersion, key key, varint rangeId, varint count, count × varint replicaId`,
  * - begin: `varint version, varint rightId, varint attempt`; abort, end: `varint attempt`,
  * - freeze, thaw: `varint version, varint leftId, varint attempt`,
- * - merge: `varint version, varint confVersion, varint attempt, descriptor` of the right.
+ * - merge: `varint version, varint confVersion, varint attempt, descriptor` of the right,
+ * - recover: `varint version`.
  *
- * Whether it takes effect is decided when it applies (see `splitDescriptor`, and `merge.ts`), by every replica in the same way.
+ * Whether it takes effect is decided when it applies (see `splitDescriptor`, `merge.ts` and `recovery.ts`), by every replica in the same way.
  */
-export type AdminCommand = SplitCommand | BeginMergeCommand | FreezeCommand | MergeCommand | EndMergeCommand
+export type AdminCommand =
+  | SplitCommand
+  | BeginMergeCommand
+  | FreezeCommand
+  | MergeCommand
+  | EndMergeCommand
+  | RecoverCommand
 
 /** Cuts the range in two: the left half keeps its id and its replicas, the right half is a new range, with new replicas. */
 export interface SplitCommand {
@@ -63,8 +70,14 @@ export interface EndMergeCommand {
   readonly attempt: number
 }
 
+/** The first entry of a range that goes on without its majority: what its version is from here on. */
+export interface RecoverCommand {
+  readonly kind: 'recover'
+  readonly version: number
+}
+
 const FORMAT = 1
-const KINDS: readonly AdminCommand['kind'][] = ['split', 'begin', 'freeze', 'merge', 'abort', 'thaw', 'end']
+const KINDS: readonly AdminCommand['kind'][] = ['split', 'begin', 'freeze', 'merge', 'abort', 'thaw', 'end', 'recover']
 
 /** The payload of an entry, behind `headerBytes` of room; the caller owns it. */
 export function encodeAdminCommand(command: AdminCommand, headerBytes: number): Uint8Array {
@@ -90,6 +103,9 @@ export function encodeAdminCommand(command: AdminCommand, headerBytes: number): 
     case 'abort':
     case 'end':
       writer.varint(command.attempt)
+      break
+    case 'recover':
+      writer.varint(command.version)
       break
     default:
       assertNever(command)
@@ -120,6 +136,8 @@ function readCommand(reader: ByteReader, kind: AdminCommand['kind'] | undefined)
     case 'abort':
     case 'end':
       return { kind, attempt: readId(reader) }
+    case 'recover':
+      return { kind, version: readId(reader) }
     default:
       throw malformed('an unknown kind')
   }

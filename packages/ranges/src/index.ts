@@ -15,6 +15,7 @@ export {
   SESSIONS_MAX,
 } from './operation-memory.js'
 export * from './outcome.js'
+export * from './recovery.js'
 export * from './replica-change.js'
 export * from './split.js'
 export * from './spread.js'

@@ -17,6 +17,7 @@ import {
   type MergeCommand,
   merge,
   placeOn,
+  raiseVersion,
   type SplitCommand,
   splitDescriptor,
   thaw,
@@ -177,7 +178,7 @@ export class EntryApplier {
   }
 }
 
-/** What the steps of a merge, but for the merge itself, make of the one range or the other; undefined: they have no effect. */
+/** What commands make of a range of the same span; undefined: they have no effect. */
 function nextDescriptor(
   descriptor: Descriptor,
   command: Exclude<AdminCommand, SplitCommand | MergeCommand>,
@@ -193,6 +194,8 @@ function nextDescriptor(
       return thaw(descriptor, command.version, command.leftId, command.attempt)
     case 'end':
       return endMerge(descriptor, command.attempt)
+    case 'recover':
+      return raiseVersion(descriptor, command.version)
     default:
       return assertNever(command)
   }

@@ -1,4 +1,4 @@
-export { isSurelyRemoved, type KnownDescriptor, newestOf } from './membership.js'
+export { isQuorumOf, isSurelyRemoved, type KnownDescriptor, newestOf } from './membership.js'
 export type { ReplyTo } from './proposals.js'
 export { Replica, type ReplicaObserver } from './replica.js'
 export { Replicas } from './replicas.js'
@@ -8,10 +8,10 @@ export {
   type ReplicasCounts,
   type ReplicasLimits,
   type ReplicasOptions,
-  type SilencedReplica,
 } from './replicas-options.js'
 export { type RangeReport, reportRange } from './report.js'
 export type { RequestSampler } from './request-sampler.js'
+export type { SilencedReplica } from './silenced-replicas.js'
 export type { StoreCondition } from './store-health.js'
 export type { SpaceLevel } from './store-space.js'
 export { defaultStoreLimits, type StoreLimits, type StoreReport } from './store-watch.js'

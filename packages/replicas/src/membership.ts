@@ -70,6 +70,11 @@ function typeOf(configuration: Configuration, replicaId: ReplicaId): ReplicaType
   return learners.includes(replicaId) ? 'learner' : undefined
 }
 
+/** Whether those that are counted can decide for the range: in both halves of a joint configuration. */
+export function isQuorumOf(descriptor: Descriptor, counts: (replicaId: ReplicaId) => boolean): boolean {
+  return isQuorum(configurationOf(descriptor), counts)
+}
+
 /** What a replica that takes part has said: its range as it is in its durable state. */
 export interface KnownDescriptor {
   readonly replicaId: ReplicaId

@@ -444,7 +444,8 @@ export class Replica implements SystemLeadership {
   /** The others are to apply it soon as well: somebody waits for all of them, or for a leader. */
   #onAdminApplied({ kind }: AdminCommand): void {
     this.core.announceCommit()
-    if (kind !== 'split' && kind !== 'merge') this.#host.onMergeStep(this, kind)
+    if (kind === 'recover') this.#host.onDescriptorChanged(this)
+    else if (kind !== 'split' && kind !== 'merge') this.#host.onMergeStep(this, kind)
   }
 
   #onSplit(right: ReplicaState): void {

@@ -2,7 +2,7 @@ import type { Clock, Logger, NodeId, Random, RangeId } from '@cordillera/base'
 import type { Message } from '@cordillera/raft-core'
 import type { RaftLog } from '@cordillera/raft-log'
 import type { Descriptor } from '@cordillera/ranges'
-import type { ReplicaState, StateStore } from '@cordillera/state'
+import type { StateStore } from '@cordillera/state'
 import type { RangeReply, RangeRequest, SnapshotMessage } from '@cordillera/wire'
 import type { ReplicaObserver } from './replica.js'
 import { defaultStoreLimits, type StoreLimits, type StoreReport } from './store-watch.js'
@@ -113,10 +113,4 @@ export function newReplicasCounts(): ReplicasCounts {
     snapshotsInstalled: 0,
     snapshotBytesSent: 0,
   }
-}
-
-/** A replica on this store that must not take part any more, until it is replaced under a new id. */
-export interface SilencedReplica {
-  readonly state: ReplicaState
-  readonly reason: 'log-damaged' | 'log-missing' | 'diverged'
 }

@@ -1,17 +1,10 @@
-import {
-  CordilleraError,
-  type Incarnation,
-  type NodeId,
-  type RangeId,
-  type ReplicaId,
-  type Timer,
-  type Version,
-} from '@cordillera/base'
+import type { CordilleraError, Incarnation, NodeId, RangeId, ReplicaId, Timer, Version } from '@cordillera/base'
 import type { Message, Ready } from '@cordillera/raft-core'
-import { checkWriteBlock, type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
+import { checkWriteBlock, type Descriptor, type RangeRecovery, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import type { ReplicaState } from '@cordillera/state'
 import type { RangeReply, RangeRequest, SnapshotMessage, TimestampsRequest } from '@cordillera/wire'
 import { AbsorbedRanges } from './absorbed-ranges.js'
+import { destroyReplica } from './destroy-replica.js'
 import { drainLeaderships } from './drain-leaderships.js'
 import { EarlyVotes } from './early-votes.js'
 import { LogRetention } from './log-retention.js'
@@ -20,12 +13,14 @@ import type { ReplyTo } from './proposals.js'
 import { mayRest } from './quiescence.js'
 import { ReadyLoop } from './ready-loop.js'
 import { Replica, type ReplicaHost } from './replica.js'
-import { newReplicasCounts, type ReplicasOptions, type SilencedReplica } from './replicas-options.js'
+import { newReplicasCounts, type ReplicasOptions } from './replicas-options.js'
 import { LeadershipShedder } from './shed-leaderships.js'
+import { type SilencedReplica, SilencedReplicas } from './silenced-replicas.js'
 import { SnapshotReceiver } from './snapshot-receiver.js'
 import { SnapshotSender } from './snapshot-sender.js'
 import { mayCreate, type SnapshotsHost } from './snapshots-host.js'
 import { type StoreWatch, watchStores } from './store-watch.js'
+import { succeed } from './succession.js'
 import type { TimestampWaiter } from './timestamp-source.js'
 import { TokenBucket } from './token-bucket.js'
 
@@ -61,7 +56,7 @@ export class Replicas implements ReplicaHost {
   #tickTimer: Timer | undefined
   #phase: 'running' | 'draining' | 'closed' = 'running'
   #lastRequestAt = Number.NEGATIVE_INFINITY
-  readonly #silenced = new Map<RangeId, SilencedReplica>()
+  readonly #silenced: SilencedReplicas
 
   /**
    * Opens every replica of the state database; call once, before any message is delivered. Each has a group in the log
@@ -71,6 +66,7 @@ export class Replicas implements ReplicaHost {
   constructor(options: ReplicasOptions) {
     this.#options = options
     const { clock, log } = options
+    this.#silenced = new SilencedReplicas(options.logger)
     this.absorbed = new AbsorbedRanges((rangeId) => this.#byRange.get(rangeId))
     this.#loop = new ReadyLoop({ clock, log, counts: this.counts, onFatal: (error) => this.onFatal(error) })
     this.#host = this.#snapshotsHost()
@@ -97,7 +93,7 @@ export class Replicas implements ReplicaHost {
 
   /** Replicas here that must not take part, by range. */
   get silenced(): ReadonlyMap<RangeId, SilencedReplica> {
-    return this.#silenced
+    return this.#silenced.byRange
   }
 
   // --- what the router and the node ask ---
@@ -112,7 +108,7 @@ export class Replicas implements ReplicaHost {
 
   *descriptors(): Iterable<Descriptor> {
     for (const replica of this.#byRange.values()) yield replica.descriptor
-    for (const { state } of this.#silenced.values()) yield state.descriptor
+    for (const { state } of this.silenced.values()) yield state.descriptor
   }
 
   /**
@@ -313,7 +309,7 @@ export class Replicas implements ReplicaHost {
       return
     }
     this.#leave(replica)
-    this.#silence(replica.state, 'log-damaged')
+    this.#silenced.addDamaged(replica.state, 'log-damaged')
   }
 
   /**
@@ -325,7 +321,7 @@ export class Replicas implements ReplicaHost {
     if (replica?.replicaId !== replicaId || replica.isRestoring || isAlone(replica.state)) return
     replica.log.markDamaged()
     this.#leave(replica)
-    this.#silence(replica.state, 'diverged')
+    this.#silenced.addDamaged(replica.state, 'diverged')
     await this.#options.log.flush()
   }
 
@@ -333,21 +329,29 @@ export class Replicas implements ReplicaHost {
    * Destroys a replica of this store that is in its range no more, or that is silenced: its state and its log, durably. Its id
    * is not used again. Rejects as the state does; without effect when it is being replaced by a snapshot, or gone already.
    */
-  async destroy(state: ReplicaState): Promise<void> {
-    const { rangeId } = state.descriptor
-    const { log, state: store, logger } = this.#options
-    // Destroyed already, or busy: whoever wants it asks again.
-    if (store.replicas.get(state.replicaId) !== state || store.isInstalling(state.replicaId)) return
-    const replica = this.#byRange.get(rangeId)
-    if (replica?.state === state) {
-      if (replica.isRestoring) return
-      this.#leave(replica)
-    }
-    await store.removeReplica(state)
-    log.removeGroup(state.replicaId)
-    if (this.#silenced.get(rangeId)?.state === state) this.#silenced.delete(rangeId)
-    await log.flush()
-    logger.info('replica-destroyed', { rangeId, replicaId: state.replicaId })
+  destroy(state: ReplicaState): Promise<void> {
+    return destroyReplica(this.#host, state)
+  }
+
+  /**
+   * Has the survivor of a recovery go on as another group, of which it is all (see `succeed`), and lead it. False: it is not
+   * here, is another one by now, or cannot yet; nothing has changed.
+   */
+  async recover(state: ReplicaState, recovery: RangeRecovery): Promise<boolean> {
+    const successor = await succeed(this.#host, state, recovery)
+    if (successor === undefined || this.#phase === 'closed') return successor !== undefined
+    this.#openReplica(successor)
+    const replica = this.#byRange.get(recovery.rangeId)!
+    this.onDescriptorChanged(replica)
+    this.campaign(replica)
+    return true
+  }
+
+  /** Silences a replica of what was given up by a recovery; without effect while a snapshot is being installed. */
+  giveUp(replica: Replica): void {
+    if (replica.isRestoring) return
+    this.#leave(replica)
+    this.#silenced.addGivenUp(replica.state, replica.log)
   }
 
   onFatal(error: unknown): void {
@@ -446,26 +450,13 @@ export class Replicas implements ReplicaHost {
 
   // --- opening ---
 
-  /** Its vote and acknowledgements may be forgotten: it must not take part until it is replaced under a new id. */
-  #silence(state: ReplicaState, reason: SilencedReplica['reason']): void {
-    const { descriptor, replicaId } = state
-    const { rangeId } = descriptor
-    if (isAlone(state)) {
-      throw new CordilleraError('LOG_DAMAGED', {
-        detail: `the log of range ${rangeId} is damaged or gone, and there is no other replica to repair it from`,
-      })
-    }
-    this.#silenced.set(rangeId, { state, reason })
-    this.#options.logger.error('replica-silenced', { rangeId, replicaId, reason })
-  }
-
   /** These ranges are part of another one from now on: their replicas here take no part any more. */
   #absorb(by: RangeId, going: readonly ReplicaState[]): void {
     for (const state of going) {
       const { rangeId } = state.descriptor
       const replica = this.#byRange.get(rangeId)
       if (replica?.state === state) this.#leave(replica)
-      if (this.#silenced.get(rangeId)?.state === state) this.#silenced.delete(rangeId)
+      this.#silenced.forget(state)
       this.absorbed.add(rangeId, by)
     }
   }
@@ -486,7 +477,7 @@ export class Replicas implements ReplicaHost {
     if (isRightHalf(state) && !log.groups.has(replicaId) && !log.hasUnattributedDamage) beginSplitLog(log, replicaId)
     const group = log.groups.get(replicaId)
     if (group === undefined || group.damaged) {
-      this.#silence(state, group === undefined ? 'log-missing' : 'log-damaged')
+      this.#silenced.addDamaged(state, group === undefined ? 'log-missing' : 'log-damaged')
       return
     }
     const core = openRaftGroup(state, group, { random, clock, limits })
@@ -515,8 +506,10 @@ export class Replicas implements ReplicaHost {
     return {
       ...{ nodeId, clock, logger, log, state, links, counts: this.counts, snapshotRate: this.snapshotRate },
       replica: (rangeId) => this.#byRange.get(rangeId),
-      silencedState: (rangeId) => this.#silenced.get(rangeId)?.state,
+      silencedState: (rangeId) => this.silenced.get(rangeId)?.state,
       destroy: (former) => this.destroy(former),
+      leave: (replica) => this.#leave(replica),
+      onGone: (state) => this.#silenced.forget(state),
       absorb: (by, going) => this.#absorb(by, going),
       hasRoom: () => !this.stores.isShort,
       onCreated: (created) => {

@@ -5,7 +5,7 @@ import type { SnapshotMessage } from '@cordillera/wire'
 import type { Replica } from './replica.js'
 import type { TokenBucket } from './token-bucket.js'
 
-/** What sender and receiver of snapshots need of the store that they belong to. */
+/** What sender and receiver of snapshots, and those who end a replica, need of the store that they belong to. */
 export interface SnapshotsHost {
   readonly nodeId: NodeId
   readonly clock: Clock
@@ -22,6 +22,10 @@ export interface SnapshotsHost {
   silencedState(rangeId: RangeId): ReplicaState | undefined
   /** Destroys a replica that takes no part any more, durably. */
   destroy(state: ReplicaState): Promise<void>
+  /** It takes no part any more. */
+  leave(replica: Replica): void
+  /** It is no more, and not silent either. */
+  onGone(state: ReplicaState): void
   /** These have merged with the range: they take no part any more. */
   absorb(by: RangeId, going: readonly ReplicaState[]): void
   /** A replica has come to be, durably. */

@@ -120,7 +120,7 @@ const recoverParts = {
   operationId: 'recoverRange',
   summary: 'Makes a range go on after most of its replicas were lost',
   description:
-    'Writes that were acknowledged may be lost. Unless the body has `"acceptDataLoss": true`, nothing is done and the refusal says what may be lost.',
+    'It goes on from its most up-to-date replica that can be reached, and has replicas again by placement. Writes that were acknowledged may be lost. Unless the body has `"acceptDataLoss": true`, nothing is done and the refusal says what may be lost. CONFLICT while it has a leader or may come to one, for the system range, and in the middle of a merge; NOT_FOUND when nothing of it can be reached.',
   body: { schema: RecoverBody, examples: { confirmed: { acceptDataLoss: true } } },
 }
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { type CheckedReplica, RaftChecker } from './raft-checker.js'
 
 /** Planted histories: each breaks one promise, and the checker must name it; the same without the break is clean. */
-const RANGE = { rangeId: 2, start: '', end: null }
+const RANGE = { rangeId: 2, start: '', end: null, epoch: { version: 1, confVersion: 1 } }
 
 class Planted implements CheckedReplica {
   readonly descriptor = RANGE

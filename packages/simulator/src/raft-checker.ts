@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import type { Key, LogIndex, RangeId, ReplicaId, Term } from '@cordillera/base'
 import { type Configuration, type Entry, type HardState, isQuorum, type Ready } from '@cordillera/raft-core'
-import { type Descriptor, encodeDescriptor } from '@cordillera/ranges'
+import { type Descriptor, type Epoch, encodeDescriptor, VERSIONS_PER_RECOVERY } from '@cordillera/ranges'
 
 /**
  * What Raft promises, looked at with every step of every replica of a cluster, from outside of it (paper, figure 3, and
@@ -19,6 +19,9 @@ import { type Descriptor, encodeDescriptor } from '@cordillera/ranges'
  * - *splits*, *merges*: a range is cut into the same halves everywhere, and made of the same two,
  * - *coverage*: ranges have every key, and no two of a store have the same.
  *
+ * A range that goes on without its majority, by a person's word, is another one from there on, of which nothing is known: what
+ * it was may say other things, and has its own promises to keep.
+ *
  * It remembers everything ever written, so that what two replicas that never met disagree on is found as well. What it
  * finds is in {@link violations}; it goes on behind it.
  */
@@ -28,6 +31,7 @@ export interface CheckedReplica {
     readonly rangeId: RangeId
     readonly start: Key
     readonly end: Key | null
+    readonly epoch: Epoch
   }
   readonly core: {
     readonly role: string
@@ -88,7 +92,7 @@ const VIOLATIONS_MAX = 20
 
 export class RaftChecker {
   readonly violations: string[] = []
-  readonly #ranges = new Map<RangeId, RangeHistory>()
+  readonly #ranges = new Map<string, RangeHistory>()
   readonly #replicas = new Map<ReplicaId, Written>()
   /** By range and index, what became of it. */
   readonly #splits = new Map<string, string>()
@@ -148,7 +152,7 @@ export class RaftChecker {
   /** The entry at the applied index has cut the range: everywhere into the same halves. */
   onSplit(replica: CheckedReplica & Described, right: Described & CheckedReplica['state']): void {
     const { descriptor, state } = replica
-    const at = `${descriptor.rangeId}:${state.appliedIndex}`
+    const at = `${historyOf(descriptor)}:${state.appliedIndex}`
     const halves = `${textOf(descriptor)} ${textOf(right.descriptor)}`
     const known = this.#splits.get(at)
     if (known === undefined) this.#splits.set(at, halves)
@@ -164,7 +168,7 @@ export class RaftChecker {
   /** The entry at the applied index has made one range of two: everywhere of the same, which remembers the same. */
   onMerged(replica: CheckedReplica & Described, right: Described & Remembering): void {
     const { descriptor, state } = replica
-    const at = `${descriptor.rangeId}:${state.appliedIndex}`
+    const at = `${historyOf(descriptor)}:${state.appliedIndex}`
     const remembered = Buffer.from(right.memory.encode()).toString('hex')
     const whole = `${textOf(descriptor)} ${textOf(right.descriptor)} ${remembered}`
     const known = this.#merges.get(at)
@@ -332,10 +336,11 @@ export class RaftChecker {
   }
 
   #range({ descriptor }: Pick<CheckedReplica, 'descriptor'>): RangeHistory {
-    let range = this.#ranges.get(descriptor.rangeId)
+    const history = historyOf(descriptor)
+    let range = this.#ranges.get(history)
     if (range === undefined) {
       range = { leaders: new Map(), entries: new Map(), committed: new Map(), committedIndex: 0, configurations: [] }
-      this.#ranges.set(descriptor.rangeId, range)
+      this.#ranges.set(history, range)
     }
     return range
   }
@@ -350,6 +355,11 @@ export class RaftChecker {
   #note(violation: string): void {
     if (this.violations.length < VIOLATIONS_MAX) this.violations.push(violation)
   }
+}
+
+/** A recovery raises the `confVersion` above all that was before; a merge leaves that of the range that goes on. */
+function historyOf({ rangeId, epoch }: CheckedReplica['descriptor']): string {
+  return `${rangeId}.${Math.floor(epoch.confVersion / VERSIONS_PER_RECOVERY)}`
 }
 
 function bytesOf({ bytes }: Entry): string {

@@ -19,3 +19,4 @@ export {
   StateStore,
   type StateStoreOptions,
 } from './state-store.js'
+export type { Successor } from './succession.js'

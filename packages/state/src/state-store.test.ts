@@ -407,6 +407,36 @@ describe('replicas', () => {
   })
 })
 
+describe('succession', () => {
+  it('makes another replica of one, in one write: the old one, or the new one with all of it', async () => {
+    const outcomes = new Set<string>()
+    for (let ms = 0; ms < 8; ms++) {
+      const bench = await Bench.start()
+      bench.apply(1, { b: 'x' })
+      const value = bench.get('b')
+      const before = bench.replica(1)
+      const { appliedIndex, descriptor: is } = before
+      const heir = { ...is, epoch: { ...is.epoch, confVersion: 9 } }
+      const succession = bench.store.succeedReplica(before, { replicaId: 9, descriptor: heir })
+      expect(() => bench.apply(1, { b: 'y' })).toThrow('being removed')
+      if (ms === 7) expect(await bench.clock.until(succession)).toMatchObject({ replicaId: 9, appliedIndex })
+      else {
+        succession.catch(() => {})
+        for (let i = 0; i < ms; i++) await bench.clock.turn()
+      }
+      await bench.crash()
+      const { replicas } = bench.store
+      outcomes.add([...replicas.keys()].join())
+      const now = replicas.get(9)
+      if (now === undefined) continue
+      expect(now).toMatchObject({ appliedIndex, descriptor: heir })
+      expect(bench.get('b')).toBe(value)
+      expect(bench.store.mayCreate(1)).toBe(false)
+    }
+    expect(outcomes).toEqual(new Set(['1,2', '2,9']))
+  })
+})
+
 describe('opening', () => {
   const spoil = async (change: (engine: MemoryEngine) => [Key, Uint8Array | undefined]): Promise<void> => {
     const bench = await Bench.start()

@@ -38,6 +38,7 @@ import { fillPage } from './scan.js'
 import { Snapshots } from './snapshots.js'
 import type { StagedSnapshot } from './staged-snapshot.js'
 import type { StateEngine } from './state-engine.js'
+import { type Successor, writeSuccession } from './succession.js'
 import { Writers } from './writers.js'
 
 /**
@@ -352,6 +353,20 @@ export class StateStore {
       this.#catalog.commit(staged)
       this.#catalog.live.delete(replicaId)
       this.#overlay.dropClean()
+    })
+  }
+
+  /**
+   * Makes another replica of one that applies nothing any more: the same state under an id that was never used here; a tombstone
+   * stays of what it was. One atomic write; durable when it resolves.
+   */
+  succeedReplica(replica: ReplicaState, successor: Successor): Promise<ReplicaState> {
+    const live = this.#ownReplica(replica)
+    live.sealed = true
+    return this.#writers.enqueue(async () => {
+      await this.#flushCut()
+      const [engine, catalog, writers] = [this.#engine, this.#catalog, this.#writers]
+      return writeSuccession({ engine, catalog, writers }, live, successor)
     })
   }
 

@@ -23,6 +23,13 @@ export {
 export { type OperatorActions, Operators } from './operators.js'
 export { ORACLE_KEY, Oracle, type OracleLeadership, type TimestampsIssued, type TimestampsWanted } from './oracle.js'
 export { nodeTaskMs, PlacementDriver, type RangeActions } from './placement-driver.js'
+export {
+  decodeRecoveries,
+  type KnownRecoveries,
+  RECOVERIES_KEY,
+  RecoveriesTable,
+  readRecoveries,
+} from './recoveries.js'
 export { Snapshots } from './snapshots.js'
 export { SystemTable } from './system-table.js'
 export { TimestampClient, type TimestampWaiter } from './timestamp-client.js'

@@ -32,6 +32,8 @@ export type OperatorTask =
       readonly leads?: boolean
       readonly votersLeft?: number
     }
+  /** See `RangeRecovery`. `after`: the version of the range's last recovery when this was asked for; 0 for none. */
+  | { readonly kind: 'recover'; readonly rangeId: RangeId; readonly after: number }
   | NodeTask
 
 /** What is asked of a node. `drain`: it leads nothing; `decommission`: it has nothing; the others take that back. */
@@ -97,6 +99,8 @@ function isTask(value: unknown): value is OperatorTask {
       return isCount(task.rightId) && typeof task.key === 'string' && isCount(task.attempt)
     case 'transfer-leader':
       return isCount(task.nodeId)
+    case 'recover':
+      return task.after === 0 || isCount(task.after)
     case 'change-replicas':
       return [task.add, task.remove, task.votersLeft].every((id) => id === undefined || isCount(id))
     default:

@@ -190,8 +190,10 @@ export class PlacementDriver {
     })
     const underWay = new Map(seat.planning)
     for (const { task, state } of seat.operators.recent(UNSEEN_MS, BACK_OFF_MS)) {
-      const isSeen = state === 'done' && !isNodeTask(task) && isInPicture(task, ranges)
-      if (!isNodeTask(task) && !isSeen) underWay.set(task.rangeId, operatorOf(task, seat))
+      // A range that is being recovered has no leader: nothing is decided about it, and nothing begins.
+      if (isNodeTask(task) || task.kind === 'recover') continue
+      const isSeen = state === 'done' && isInPicture(task, ranges)
+      if (!isSeen) underWay.set(task.rangeId, operatorOf(task, seat))
     }
     const settings = settingsOf(seat.settings, this.#parts.rangesMin)
     return { nowMs, settings, nodes: pictured, ranges, underWay: [...underWay.values()] }
@@ -335,8 +337,10 @@ function settingsOf(settings: ClusterSettings, rangesMin: number): PlacementSett
   }
 }
 
+type PlacementTask = Exclude<RangeTask, { kind: 'recover' }>
+
 /** Whether what it has done shows. */
-function isInPicture(task: RangeTask, ranges: ClusterPicture['ranges']): boolean {
+function isInPicture(task: PlacementTask, ranges: ClusterPicture['ranges']): boolean {
   const range = ranges.find(({ descriptor }) => descriptor.rangeId === task.rangeId)
   const hasRight = (rightId: RangeId): boolean => ranges.some(({ descriptor }) => descriptor.rangeId === rightId)
   if (task.kind === 'split') return hasRight(task.rightId)
@@ -349,7 +353,7 @@ function isInPicture(task: RangeTask, ranges: ClusterPicture['ranges']): boolean
 }
 
 /** An operator as the picture has it. */
-function operatorOf(task: RangeTask, { index }: Seat): Operator {
+function operatorOf(task: PlacementTask, { index }: Seat): Operator {
   const { rangeId } = task
   const range = index.get(rangeId)
   switch (task.kind) {

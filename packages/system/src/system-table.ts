@@ -71,7 +71,8 @@ export class SystemTable {
   }
 }
 
-function parsed(bytes: Uint8Array): unknown {
+/** Undefined: no JSON. */
+export function parsed(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(bytes))
   } catch {
