@@ -144,16 +144,16 @@ test('splits, transfers, a node that joins, moves, a decommission and merges, un
   }
   step('decommission')
 
-  await withHands(
-    CUTS.filter((_, i) => (i + 1) % 4 !== 0),
-    (key) =>
-      operator.command(async () => {
-        const ranges = await operator.ranges()
-        const at = ranges.findIndex(({ start }) => start === key)
-        if (at < 0) console.log('SKIP', key, ranges.length, ranges.map(({ start }) => start).join())
-        return at < 0 ? undefined : pathOf(ranges[at - 1]!)
-      }, 'merge'),
-  )
+  const going = CUTS.filter((_, i) => (i + 1) % 4 !== 0)
+  const leftOf = async (key: string): Promise<string | undefined> => {
+    const ranges = await operator.ranges()
+    const at = ranges.findIndex(({ start }) => start === key)
+    return at < 0 ? undefined : pathOf(ranges[at - 1]!)
+  }
+  await withHands(going, async (key) => {
+    // Who asks for what is under way already is answered with that: it may be the merge with the neighbour before this one.
+    while ((await leftOf(key)) !== undefined) await operator.command(() => leftOf(key), 'merge')
+  })
   expect(await operator.ranges()).toHaveLength(16)
   step('merges')
   await clients.stop()
@@ -162,7 +162,7 @@ test('splits, transfers, a node that joins, moves, a decommission and merges, un
   const factor = p99Of(all.sort((a, b) => a - b)) / p99Of(quiet)
   console.log(`${steps.join('\n')}\np99 of writes: ${factor.toFixed(2)} times that of the quiet cluster`)
   console.log(`${clients.history.length} operations, ${clients.kept.size} keys kept`)
-  expect([clients.unknownWrites, clients.unserved]).toEqual([0, 0])
+  expect([clients.unknownWrites, clients.unserved]).toEqual([0, []])
   expect(factor).toBeLessThan(P99_FACTOR_MAX)
   const nodes = [...cluster.nodes, fourth]
   for (const { url } of nodes) for (const key of clients.keys) await clients.readBack(url, key)

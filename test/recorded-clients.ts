@@ -26,7 +26,8 @@ export class RecordedClients {
   readonly #agent = new Agent({ keepAlive: true })
   #acknowledgedWrites = 0
   #unknownWrites = 0
-  #unserved = 0
+  /** Operations that were refused, or not sent at all: what was said, and when. */
+  readonly unserved: string[] = []
   #clients = 0
   #values = 0
   #stopping = false
@@ -45,11 +46,6 @@ export class RecordedClients {
 
   get unknownWrites(): number {
     return this.#unknownWrites
-  }
-
-  /** Operations that were refused, or not sent at all. */
-  get unserved(): number {
-    return this.#unserved
   }
 
   /** In ascending order. */
@@ -138,11 +134,11 @@ export class RecordedClients {
       answer = await send(url, `/v1/kv/${key}?timeoutMs=${TIMEOUT_MS}`, { ...sending, agent: this.#agent })
     } catch (error) {
       if (!(error instanceof NotSent)) return { kind: 'unknown' }
-      this.#unserved++
+      this.#onUnserved(key, String(error))
       return { kind: 'nothing' }
     }
     if (answer.status === 503 || answer.status === 429) {
-      this.#unserved++
+      this.#onUnserved(key, answer.body.toString('utf8'))
       return { kind: 'nothing' }
     }
     if (answer.status === 504 && answer.code === 'OUTCOME_UNKNOWN') return { kind: 'unknown' }
@@ -150,6 +146,10 @@ export class RecordedClients {
     if (!isExpected) throw new Error(`${sending.method} ${key}: ${answer.status} ${answer.body}`)
     if (sending.method !== 'GET') this.#writeMs.push(performance.now() - invokedAt)
     return { kind: 'done', answer }
+  }
+
+  #onUnserved(key: string, why: string): void {
+    this.unserved.push(`${new Date().toISOString()} ${key}: ${why}`)
   }
 
   #nextValue(): string {
