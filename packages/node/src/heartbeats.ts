@@ -113,7 +113,7 @@ export class Heartbeats {
       const { rangeId, epoch } = replica.descriptor
       led.add(rangeId)
       this.#noteVersion(rangeId, epoch.version)
-      const { readsPerSec, writesPerSec } = load.of(rangeId)
+      const { readsPerSec, writesPerSec } = load.steadyOf(rangeId)
       const bytes = await this.#bytesOf(replica)
       const split = load.splitOf(replica)
       const at = `${replica.term}:${epoch.version}:${epoch.confVersion}:${this.#behind(replica)}:${split?.kind}:${split?.key}`
@@ -144,7 +144,7 @@ export class Heartbeats {
     const { clock, load } = this.#parts
     const { descriptor, term } = replica
     const { rangeId } = descriptor
-    const { readsPerSec, writesPerSec } = load.of(rangeId)
+    const { readsPerSec, writesPerSec } = load.steadyOf(rangeId)
     const unchangedMs = Math.max(0, clock.now() - this.#since.get(rangeId)!.atMs)
     const behind = this.#behind(replica)
     return {

@@ -14,7 +14,19 @@ export interface Load {
 }
 
 const MINUTES = 6
+/** A range's steady load is about the mean of so many seconds, or of all since it is led here. */
+const STEADY_SECONDS = 15
 const NO_LOAD: Load = { readsPerSec: 0, writesPerSec: 0 }
+
+interface Measured {
+  reads: number
+  writes: number
+  load: Load
+  steady: Load
+  /** It is led here for so long. */
+  ledSeconds: number
+  readonly maxima: number[]
+}
 
 interface Sampling {
   /** The epoch's: what was sampled before a split or a merge counts no more. */
@@ -27,7 +39,7 @@ export class LoadMeter {
   readonly #samplings = new WeakMap<Replica, Sampling>()
   /** A range with more requests a second is to be split for it; 0: none is. */
   splitLoadPerSec = 0
-  readonly #byRange = new Map<RangeId, { reads: number; writes: number; load: Load; readonly maxima: number[] }>()
+  readonly #byRange = new Map<RangeId, Measured>()
   #seconds = 0
   #total: Load = NO_LOAD
 
@@ -41,6 +53,11 @@ export class LoadMeter {
 
   of(rangeId: RangeId): Load {
     return this.#byRange.get(rangeId)?.load ?? NO_LOAD
+  }
+
+  /** As {@link of}, without what comes and goes from one second to the next: what is balanced by it stays where it is. */
+  steadyOf(rangeId: RangeId): Load {
+    return this.#byRange.get(rangeId)?.steady ?? NO_LOAD
   }
 
   /** The most requests a second of about the last {@link MINUTES} minutes. */
@@ -62,15 +79,19 @@ export class LoadMeter {
     const isNewMinute = Math.floor(this.#seconds / 60) !== minute
     let reads = 0
     let writes = 0
+    let count = 0
     for (const replica of replicas.replicas()) {
       const { counts, descriptor } = replica
+      count++
       const before = this.#byRange.get(descriptor.rangeId)
       if (before === undefined) {
-        const fresh = { reads: counts.reads, writes: counts.writes, load: NO_LOAD, maxima: [0] }
-        this.#byRange.set(descriptor.rangeId, fresh)
+        const { reads: readsBefore, writes: writesBefore } = counts
+        const fresh = { reads: readsBefore, writes: writesBefore, load: NO_LOAD, steady: NO_LOAD, ledSeconds: 0 }
+        this.#byRange.set(descriptor.rangeId, { ...fresh, maxima: [0] })
         continue // Nothing is known of its load yet.
       }
       const { maxima } = before
+      this.#sampleSteady(before, replica, seconds)
       if (isNewMinute && maxima.push(0) > MINUTES) maxima.shift()
       if (before.load !== NO_LOAD || before.reads !== counts.reads || before.writes !== counts.writes) {
         before.load = {
@@ -88,6 +109,27 @@ export class LoadMeter {
       writes += before.load.writesPerSec
     }
     this.#total = { readsPerSec: reads, writesPerSec: writes }
+    if (this.#byRange.size > count) this.#forgetGone(replicas)
+  }
+
+  /** Whoever begins to lead a range knows its load after a second, and knows it better with each. */
+  #sampleSteady(before: Measured, { counts, isUsable }: Replica, seconds: number): void {
+    before.ledSeconds = isUsable ? before.ledSeconds + seconds : 0
+    const isAtRest = before.steady === NO_LOAD && before.reads === counts.reads && before.writes === counts.writes
+    if (isAtRest) return
+    const weight = isUsable ? Math.max(seconds / before.ledSeconds, seconds / STEADY_SECONDS) : 1
+    const mix = (was: number, now: number): number => zeroed(was + (now - was) * weight)
+    const { readsPerSec, writesPerSec } = before.steady
+    const steady = {
+      readsPerSec: mix(readsPerSec, (counts.reads - before.reads) / seconds),
+      writesPerSec: mix(writesPerSec, (counts.writes - before.writes) / seconds),
+    }
+    before.steady = steady.readsPerSec + steady.writesPerSec === 0 ? NO_LOAD : steady
+  }
+
+  #forgetGone(replicas: Replicas): void {
+    for (const rangeId of this.#byRange.keys())
+      if (replicas.replica(rangeId) === undefined) this.#byRange.delete(rangeId)
   }
 
   #decideSampling(replica: Replica, loadPerSec: number): void {
@@ -111,6 +153,9 @@ export class LoadMeter {
 }
 
 function smooth(before: number, now: number): number {
-  const mixed = (before + now) / 2
-  return mixed < 0.05 ? 0 : mixed
+  return zeroed((before + now) / 2)
+}
+
+function zeroed(perSec: number): number {
+  return perSec < 0.05 ? 0 : perSec
 }

@@ -1,6 +1,7 @@
-import { CordilleraError, type Logger, type RangeId, type ReplicaId } from '@cordillera/base'
+import { CordilleraError, type Logger, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
 import { decideReplacement, type ReplacementGoal, type ReplacementStep } from '@cordillera/placement'
 import type { Replica, Replicas } from '@cordillera/replicas'
+import type { PeerLinks } from '@cordillera/wire'
 import type { LeaderCalls, Undecided } from './leader-calls.js'
 
 /**
@@ -11,7 +12,9 @@ import type { LeaderCalls, Undecided } from './leader-calls.js'
  * someone else as well. That it stops half-way when nobody asks any more is the price; the range is none the worse.
  */
 export interface ReplicaReplacementParts {
+  readonly nodeId: NodeId
   readonly replicas: Replicas
+  readonly links: Pick<PeerLinks, 'isUp'>
   readonly calls: LeaderCalls
   readonly logger: Logger
   /** The first of so many ids in a row that no replica ever had. */
@@ -22,6 +25,10 @@ export interface ReplicaReplacementParts {
 type Answer = 'done' | 'impossible'
 const ANSWERS: readonly Answer[] = ['done', 'impossible']
 
+/** So often a leader that is to be replaced tries to hand over first. One that is removed as it leads may cost an election timeout. */
+const HAND_OVERS_MAX = 5
+const HAND_OVERS_KEPT_MAX = 1_000
+
 /** A successor that lacks no more than this is swapped in. */
 const LAG_ENTRIES_MAX = 1_024
 
@@ -29,6 +36,7 @@ export class ReplicaReplacement {
   readonly #parts: ReplicaReplacementParts
   /** Ranges for which an id is being allocated. */
   readonly #adding = new Set<RangeId>()
+  readonly #handOvers = new Map<ReplicaId, number>()
 
   constructor(parts: ReplicaReplacementParts) {
     this.#parts = parts
@@ -68,8 +76,28 @@ export class ReplicaReplacement {
       return step.kind
     }
     if (step.kind === 'add') await this.#add(replica, goal)
-    if (step.kind === 'swap') this.#propose(replica, 'replica-swapped', step.changes)
+    if (step.kind === 'swap' && !this.#tryHandOver(replica, goal))
+      this.#propose(replica, 'replica-swapped', step.changes)
     return 'running'
+  }
+
+  /** False: it is not this replica that goes, or nobody takes over. */
+  #tryHandOver({ replicaId, descriptor }: Replica, goal: ReplacementGoal): boolean {
+    if (goal.replicaId !== replicaId) return false
+    const { replicas, links, nodeId: self } = this.#parts
+    const tries = (this.#handOvers.get(replicaId) ?? 0) + 1
+    const heirs = descriptor.replicas.filter(
+      ({ type, nodeId }) => type === 'voter' && nodeId !== self && links.isUp(nodeId) && replicas.stores.isFit(nodeId),
+    )
+    const heir = tries > HAND_OVERS_MAX ? undefined : heirs[tries % Math.max(1, heirs.length)]
+    if (heir === undefined) {
+      this.#handOvers.delete(replicaId)
+      return false
+    }
+    if (this.#handOvers.size >= HAND_OVERS_KEPT_MAX) this.#handOvers.clear()
+    this.#handOvers.set(replicaId, tries)
+    replicas.transferLeadership(descriptor.rangeId, heir.nodeId)
+    return true
   }
 
   async #add(replica: Replica, goal: ReplacementGoal): Promise<void> {
