@@ -46,6 +46,7 @@ async function json(url: string, ...args: string[]) {
 test('ranges, leaderships, nodes, settings and keys, from the command line', { timeout: 120_000 }, async () => {
   const cluster = await startCluster()
   const [one, two] = cluster.nodes.map(({ url }) => url) as [string, string]
+  const second = `${await cluster.nodes[1]!.nodeId()}`
   expect(await done(one, 'status')).toContain('healthy')
   expect(await json(two, 'status')).toMatchObject({ nodeCount: 3, rangeCount: 17, healthy: true })
   expect((await json(one, 'node', 'ls')).nodes.map(({ nodeId }: { nodeId: number }) => nodeId)).toEqual([1, 2, 3])
@@ -86,15 +87,15 @@ test('ranges, leaderships, nodes, settings and keys, from the command line', { t
   })
   expect((await json(one, 'operator', 'ls')).operators.length).toBeGreaterThan(2)
 
-  const refused = await cordillera(one, 'node', 'decommission', '2')
+  const refused = await cordillera(one, 'node', 'decommission', second)
   expect([refused.code, refused.err]).toEqual([
     1,
     expect.stringContaining('3 replicas on 3 nodes: add a node or lower the count'),
   ])
-  await done(one, 'node', 'drain', '2')
+  await done(one, 'node', 'drain', second)
   expect((await fetch(`${two}/readyz`)).status).toBe(503)
   expect(await get(two, 'a8/key')).toBe('value')
-  await done(one, 'node', 'undrain', '2')
+  await done(one, 'node', 'undrain', second)
   await eventually('it is ready again', async () => (await fetch(`${two}/readyz`)).status === 200)
 
   await done(one, 'settings', 'set', 'rangeSplitBytes=33554432')
@@ -127,8 +128,10 @@ test('a range without its majority goes on from one replica, once a person has s
     lost.every((id) => nodesOf(range).includes(id)),
   )
   expect(stopped.length).toBeGreaterThan(0)
-  const alive = cluster.nodes.find((_, i) => !lost.includes(i + 1))!
-  await Promise.all(lost.map((id) => cluster.nodes[id - 1]!.kill()))
+  const ids = await Promise.all(cluster.nodes.map((node) => node.nodeId()))
+  const alive = cluster.nodes.find((_, i) => !lost.includes(ids[i]!))!
+  const dead = cluster.nodes.filter((_, i) => lost.includes(ids[i]!))
+  await Promise.all(dead.map((node) => node.kill()))
   const { rangeId, start } = stopped[0]
   const key = `${start === '' ? '0' : start}-probe`
 
@@ -144,8 +147,8 @@ test('a range without its majority goes on from one replica, once a person has s
     60_000,
   )
   await eventually('it is written', () => put(alive.url, key, 'again').then(() => true), 30_000)
-  for (const id of lost) cluster.nodes[id - 1]!.start()
-  for (const id of lost) await cluster.nodes[id - 1]!.waitUntilReady(60_000)
+  for (const node of dead) node.start()
+  for (const node of dead) await node.waitUntilReady(60_000)
   await eventually(
     'it has three replicas, and everybody is told the same',
     async () => {

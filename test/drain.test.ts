@@ -10,7 +10,7 @@ const GOOD_END = { code: 0, signal: null }
 test('a node that drains hands its leaderships over while others write on', { timeout: 120_000 }, async () => {
   const cluster = await startCluster()
   const [leaving, ...staying] = cluster.nodes
-  const leavingId = await nodeIdOf(leaving!)
+  const leavingId = await leaving!.nodeId()
   expect((await leadersOf(staying[0]!)).some((leader) => leader === leavingId)).toBe(true)
 
   const acknowledged: string[] = []
@@ -75,11 +75,6 @@ test('a lone node under load ends with 0 and keeps what it acknowledged', async 
   await cluster.start()
   for (const key of acknowledged) expect(await get(node!.url, key)).toBe(key)
 })
-
-async function nodeIdOf(node: NodeProcess): Promise<number> {
-  const { nodes } = await node.json('/v1/admin/nodes')
-  return nodes.find(({ httpAddress }: { httpAddress: string }) => httpAddress === node.httpAddress).nodeId
-}
 
 async function leadersOf(node: NodeProcess): Promise<(number | null)[]> {
   const { ranges } = await node.json('/v1/admin/ranges?limit=1000')

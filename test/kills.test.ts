@@ -60,8 +60,7 @@ async function writes(clients: RecordedClients, count: number): Promise<void> {
 /** A node that only led, or only followed, would show less. */
 async function expectLeadsAndFollows(node: NodeProcess): Promise<void> {
   const { ranges } = await node.json('/v1/admin/ranges?limit=1000')
-  const { nodes } = await node.json('/v1/admin/nodes')
-  const { nodeId } = nodes.find(({ httpAddress }: { httpAddress: string }) => httpAddress === node.httpAddress)
+  const nodeId = await node.nodeId()
   const led = ranges.filter(({ leader }: { leader: number | null }) => leader === nodeId).length
   console.log(`${node.name} leads ${led} of ${ranges.length} ranges`)
   expect(led).toBeGreaterThan(0)

@@ -131,6 +131,15 @@ export class NodeProcess {
     return response.json()
   }
 
+  /** Its id in the cluster; the order in which nodes are founded is not that in which they were laid out. */
+  async nodeId() {
+    const { nodes } = await this.json('/v1/admin/nodes')
+    /** @type {{ nodeId: number, httpAddress: string } | undefined} */
+    const self = nodes.find((/** @type {{ httpAddress: string }} */ node) => node.httpAddress === this.httpAddress)
+    if (self === undefined) throw new Error(`${this.name} is no member`)
+    return self.nodeId
+  }
+
   /** The node's `/metrics` that have no labels, by name. @returns {Promise<Map<string, number>>} */
   async metrics() {
     const response = await fetch(`${this.url}/metrics`, { signal: AbortSignal.timeout(10_000) })
