@@ -140,7 +140,9 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
 
 function checkSpans({ checker, machines }: SimulatedCluster): void {
   const all = new Map<RangeId, Descriptor>()
-  for (const { replicas } of machines) {
+  for (const { replicas, isOutdated } of machines) {
+    // What was put back may have missed anything.
+    if (isOutdated) continue
     const descriptors = replicas.map(({ descriptor }) => descriptor)
     checker.checkSpans(descriptors, false)
     for (const descriptor of descriptors) {

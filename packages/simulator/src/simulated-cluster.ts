@@ -76,6 +76,8 @@ export class SimulatedCluster {
         i === 0
           ? { kind: 'init', nodes, ranges }
           : { kind: 'join', addresses: i < nodes ? [addresses[0]!] : addresses.slice(0, nodes) }
+      const others = addresses.slice(0, nodes).filter((one) => one !== address)
+      const refounding: FoundingConfig = i === 0 ? { kind: 'join', addresses: others } : founding
       const onEvent = (level: string, event: string, fields?: LogFields): void => {
         const text = `${level} ${event}${fields === undefined ? '' : ` ${JSON.stringify(fields)}`}`
         const isExpected =
@@ -93,6 +95,7 @@ export class SimulatedCluster {
         host,
         random,
         founding,
+        refounding,
         limits,
         segmentBytes,
         scrubMs,

@@ -28,6 +28,8 @@ export interface SimulatedNodeOptions {
   readonly host: VirtualHost
   readonly random: Random
   readonly founding: FoundingConfig
+  /** How it is started once its disks were replaced: whoever does that founds no second cluster. */
+  readonly refounding: FoundingConfig
   readonly limits: ReplicasLimits
   readonly segmentBytes: number
   readonly scrubMs: number
@@ -112,7 +114,7 @@ export class SimulatedNode {
   }
 
   /** Starts the process; it is up once it has an identity, which may be never. */
-  start(founding: FoundingConfig = this.#options.founding): void {
+  start(founding: FoundingConfig = this.#founding): void {
     if (this.#status.kind !== 'down' && this.#status.kind !== 'failed') return
     this.wasStarted = true
     if (!this.isOutdated) this.#launch(founding)
@@ -286,7 +288,11 @@ export class SimulatedNode {
     this.hasBadDisk = true
     this.isRotten = true
     this.isOutdated = true
-    this.#launch(this.#options.founding)
+    this.#launch(this.#founding)
+  }
+
+  get #founding(): FoundingConfig {
+    return this.isWiped ? this.#options.refounding : this.#options.founding
   }
 
   #newEngine(): MemoryEngine {
