@@ -108,7 +108,7 @@ async function printSmaller(options) {
 
 /** @param {import('@cordillera/simulator').SeedReport} report */
 function resultOf(report) {
-  const { options, virtualMs, events, operations, faults, traceHash, violations } = report
+  const { options, virtualMs, events, operations, faults, traceHash, violations, bank } = report
   return {
     seed: options.seed,
     options,
@@ -119,14 +119,15 @@ function resultOf(report) {
     traceHash,
     verdict: violations.length === 0 ? 'pass' : 'fail',
     violations,
+    ...(bank === undefined ? {} : { bank }),
   }
 }
 
 /** @param {import('@cordillera/simulator').SeedReport} report @param {number} ms */
-function lineOf({ options, virtualMs, operations, faults, traceHash, violations }, ms) {
+function lineOf({ options, virtualMs, operations, faults, traceHash, violations, bank }, ms) {
   const kinds = [...faults].map(([kind, times]) => (times === 1 ? kind : `${kind} ×${times}`)).join(', ')
   const verdict = violations.length === 0 ? 'pass' : 'FAIL'
-  return `${verdict} ${options.seed} ${traceHash} ${(virtualMs / 1_000).toFixed(0)} s in ${ms.toFixed(0)} ms, ${operations} operations; ${kinds || 'no faults'}`
+  return `${verdict} ${options.seed} ${traceHash} ${(virtualMs / 1_000).toFixed(0)} s in ${ms.toFixed(0)} ms, ${operations} operations${bank === undefined ? '' : ` (${bank.transfers} transfers)`}; ${kinds || 'no faults'}`
 }
 
 /** @param {import('@cordillera/simulator').SeedReport} report */

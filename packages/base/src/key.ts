@@ -34,6 +34,11 @@ export function keyToText(key: Key): string | undefined {
   }
 }
 
+/** The smallest key above this one. */
+export function keyAfter(key: Key): Key {
+  return `${key}\x00`
+}
+
 /** The smallest key above every key with this prefix; undefined when there is none (all bytes 0xff, or empty). */
 export function prefixEnd(prefix: Key): Key | undefined {
   let last = prefix.length - 1

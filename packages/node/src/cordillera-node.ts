@@ -175,6 +175,7 @@ export class CordilleraNode {
       limits: config.replicas,
       timestamps: this.#timestamps,
       systemSeat: this.#systemSeat(),
+      askOutcome: (lock, at) => this.router.transactions.outcomeOf(lock, at),
       ...(ports.observer?.replicas && { observer: ports.observer.replicas }),
       onDescriptors: (descriptors) => this.router.learn(descriptors),
       onStoreChanged: () => this.#storeTalk.say(),

@@ -4,6 +4,7 @@ import type { Router, SnapshotSource } from '@cordillera/router'
 import type { StateStore } from '@cordillera/state'
 import { IdAllocator, RecoveriesTable, SystemTable } from '@cordillera/system'
 import type { PeerLinks } from '@cordillera/wire'
+import { AbandonedTransactions } from './abandoned-transactions.js'
 import type { FoundedIdentity } from './founding.js'
 import { LeaderCalls } from './leader-calls.js'
 import { RangeFinder } from './range-finder.js'
@@ -74,6 +75,7 @@ export class RangeUpkeep {
   readonly #attempts: IdAllocator
   readonly #upkeep: ReplicaUpkeep
   readonly scrub: RangeScrub
+  readonly transactions: AbandonedTransactions
   readonly #recovering: RangeRecovering
   readonly #recoveries: RecoveryWatch
 
@@ -116,6 +118,7 @@ export class RangeUpkeep {
       replace: (rangeId, replicaId, nodeId) => this.replace(rangeId, replicaId, nodeId, REPLACE_MS),
     })
     this.scrub = new RangeScrub({ ...common, finder: this.finder })
+    this.transactions = new AbandonedTransactions(parts)
   }
 
   /** To be called about once a second. */
@@ -124,6 +127,7 @@ export class RangeUpkeep {
     this.#upkeep.onRound()
     this.#merging.onRound()
     this.scrub.onRound()
+    this.transactions.onRound()
   }
 
   /** Before anything else is said over the link. */

@@ -5,7 +5,8 @@ import { applyEntry } from './apply-entry.js'
 import type { Descriptor } from './descriptor.js'
 import { IDEMPOTENCY_MAX, IDEMPOTENCY_MS, OperationMemory } from './operation-memory.js'
 import { OUTCOME_EXPIRED, OUTCOME_MEMORY_FULL, OUTCOME_REUSED, outcomeKind } from './outcome.js'
-import { checkWriteBlock, decodeWriteBlock, joinBlocks, type Session, WriteBlockBuilder } from './write-block.js'
+import { checkWriteBlock, decodeWriteBlock, joinBlocks, WriteBlockBuilder } from './write-block.js'
+import type { Session } from './write-guard.js'
 
 const descriptor: Descriptor = {
   rangeId: 2,

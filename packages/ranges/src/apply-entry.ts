@@ -1,20 +1,14 @@
 import { ByteReader, type Key, type Version } from '@cordillera/base'
+import { applyTransactionStep, failedGuard, isStepWithin } from './apply-transaction.js'
 import { type Descriptor, spanContains } from './descriptor.js'
 import { PREFIXED_KEY_BYTES_MAX, VALUE_BYTES_MAX } from './limits.js'
 import { isFrozen } from './merge.js'
 import type { OperationMemory, SessionMemory } from './operation-memory.js'
-import { mismatchOutcome, OUTCOME_EXPIRED, OUTCOME_MEMORY_FULL, type OutcomeCode } from './outcome.js'
+import { OUTCOME_EXPIRED, OUTCOME_LOCKED, OUTCOME_MEMORY_FULL, type OutcomeCode } from './outcome.js'
+import type { TransactionStep } from './transaction-command.js'
 import { DELETED, Write } from './write.js'
-import {
-  DELETE,
-  KIND_MASK,
-  readFlags,
-  readGuard,
-  readSequence,
-  readStamp,
-  readWriteBlockHeader,
-  type WriteGuard,
-} from './write-block.js'
+import { readFlags, readSequence, readStamp, readStep, readWriteBlockHeader, TRANSACTION } from './write-block.js'
+import { DELETE, KIND_MASK, readGuardFields, type WriteGuard } from './write-guard.js'
 
 /**
  * What a committed entry does to a range's state: a function of the state it reads (the view, whose memory it changes)
@@ -44,7 +38,7 @@ export interface AppliedEntry {
   readonly timestamp: Version
   /** … and so many more belong to this entry, its first included. */
   readonly commandCount: number
-  /** In order, versions rising; the last of a key wins. */
+  /** In order; of one key, versions rise, and the last wins. What a transaction wrote may have an older version than the entry. */
   readonly writes: readonly Write[]
   /** A result a block, in order. */
   readonly results: readonly BlockResult[]
@@ -97,6 +91,7 @@ class EntryApplication {
     const { epochVersion, count, session, lowestOutstanding, firstSequence } = readWriteBlockHeader(block)
     const begin = writes.length
     let guards: (WriteGuard | undefined)[] | undefined
+    let steps: (TransactionStep | undefined)[] | undefined
     let isWithin = epochVersion === descriptor.epoch.version && !isFrozen(descriptor)
     let sequence = firstSequence
     let version = this.#timestamp + this.commandCount
@@ -105,14 +100,23 @@ class EntryApplication {
       sequence = readSequence(block, sequence)
       const key = block.key(PREFIXED_KEY_BYTES_MAX)
       if (!spanContains(descriptor, key)) isWithin = false
-      const guard = readGuard(block, flags)
+      const guard = readGuardFields(block, flags)
       if (guard !== undefined) {
         guards ??= []
         guards[i] = guard
       }
       sequences[i] = sequence
-      const start = (flags & KIND_MASK) === DELETE ? 0 : block.skipBytes(VALUE_BYTES_MAX)
-      const end = (flags & KIND_MASK) === DELETE ? DELETED : block.offset
+      const kind = flags & KIND_MASK
+      if (kind === TRANSACTION) {
+        const step = readStep(block)
+        if (!isStepWithin(descriptor, step)) isWithin = false
+        steps ??= []
+        steps[i] = step
+        writes.push(Write.of(key, version++, undefined))
+        continue
+      }
+      const start = kind === DELETE ? 0 : block.skipBytes(VALUE_BYTES_MAX)
+      const end = kind === DELETE ? DELETED : block.offset
       // Taken back below if the command does not write after all.
       writes.push(new Write(key, version++, this.#entry, start, end))
     }
@@ -128,6 +132,7 @@ class EntryApplication {
       const refused = memory === 'expired' ? OUTCOME_EXPIRED : OUTCOME_MEMORY_FULL
       return { kind: 'applied', outcomes: new Array<OutcomeCode>(count).fill(refused) }
     }
+    if (steps !== undefined) return this.#applyMixed(memory, writes.splice(begin), guards, steps)
     const outcomes: OutcomeCode[] = []
     let kept = begin
     for (let i = 0; i < count; i++) {
@@ -140,6 +145,54 @@ class EntryApplication {
     return { kind: 'applied', outcomes }
   }
 
+  /** A block with parts of transactions: a command may write any number of keys. */
+  #applyMixed(
+    session: SessionMemory | undefined,
+    commands: readonly Write[],
+    guards: readonly (WriteGuard | undefined)[] | undefined,
+    steps: readonly (TransactionStep | undefined)[],
+  ): BlockResult {
+    const { writes } = this
+    const numbers = sequences.slice(0, commands.length)
+    const outcomes: OutcomeCode[] = []
+    for (const [i, write] of commands.entries()) {
+      const [sequence, guard, step] = [numbers[i]!, guards?.[i], steps[i]]
+      if (step === undefined) {
+        const outcome = this.#applyOnce(session, sequence, write, guard, writes.length)
+        if (outcome === write.version) writes.push(write)
+        outcomes.push(outcome)
+      } else {
+        const remembered = session?.find(sequence)
+        const outcome = remembered ?? this.#applyStep(step, write, guard)
+        if (remembered === undefined && outcome !== OUTCOME_LOCKED) session?.add(sequence, outcome)
+        outcomes.push(outcome)
+      }
+    }
+    return { kind: 'applied', outcomes }
+  }
+
+  #applyStep(step: TransactionStep, { key, version }: Write, guard: WriteGuard | undefined): OutcomeCode {
+    const { memory } = this.#view
+    const idempotency = guard?.idempotency
+    const known = idempotency === undefined ? undefined : memory.findIdempotent(idempotency)
+    if (known !== undefined) return known
+    const outcome = applyTransactionStep(
+      {
+        memory,
+        newestOf: (asked) => this.#versionOf(asked, this.writes.length),
+        write: (write) => {
+          this.writes.push(write)
+          this.#versions?.set(write.key, write.isDeletion ? 0 : write.version)
+        },
+      },
+      step,
+      key,
+      version,
+    )
+    if (idempotency !== undefined && outcome !== OUTCOME_LOCKED) memory.addIdempotent(idempotency, outcome)
+    return outcome
+  }
+
   /** `kept`: so many of the entry's writes have taken effect so far. */
   #applyOnce(
     session: SessionMemory | undefined,
@@ -150,6 +203,7 @@ class EntryApplication {
   ): OutcomeCode {
     const remembered = session?.find(sequence)
     if (remembered !== undefined) return remembered
+    if (this.#view.memory.transactions.lockOf(write.key) !== undefined) return OUTCOME_LOCKED
     const outcome = guard === undefined ? write.version : this.#applyGuarded(write, guard, kept)
     if (outcome === write.version) this.#versions?.set(write.key, write.isDeletion ? 0 : write.version)
     session?.add(sequence, outcome)
@@ -163,10 +217,7 @@ class EntryApplication {
       const remembered = memory.findIdempotent(idempotency)
       if (remembered !== undefined) return remembered
     }
-    const newest = this.#versionOf(write.key, kept)
-    const isMet =
-      (guard.ifVersion === undefined || guard.ifVersion === newest) && (guard.ifPresent === undefined || newest !== 0)
-    const outcome = isMet ? write.version : mismatchOutcome(newest)
+    const outcome = failedGuard(guard, this.#versionOf(write.key, kept)) ?? write.version
     if (idempotency !== undefined) memory.addIdempotent(idempotency, outcome)
     return outcome
   }

@@ -14,10 +14,9 @@ import {
   holdsPut,
   joinBlocks,
   keyOfCommand,
-  NO_SESSION,
-  type Session,
   WriteBlockBuilder,
 } from './write-block.js'
+import { NO_SESSION, type Session } from './write-guard.js'
 
 const id = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })
 const counter = fc.nat(Number.MAX_SAFE_INTEGER)

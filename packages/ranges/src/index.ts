@@ -20,8 +20,11 @@ export * from './replica-change.js'
 export * from './split.js'
 export * from './spread.js'
 export * from './stored-value.js'
+export type { Mutation, TransactionId, TransactionStep } from './transaction-command.js'
+export { idOf, isSameTransaction, type Lock, TransactionMemory, type TransactionRecord } from './transaction-memory.js'
 export { Write } from './write.js'
 export {
+  bringsValue,
   type Command,
   checkWriteBlock,
   decodeWriteBlock,
@@ -30,10 +33,8 @@ export {
   holdsPut,
   joinBlocks,
   keyOfCommand,
-  NO_SESSION,
-  type Session,
   type WriteBlock,
   WriteBlockBuilder,
   type WriteBlockHeader,
-  type WriteGuard,
 } from './write-block.js'
+export { NO_SESSION, type Session, type WriteGuard } from './write-guard.js'

@@ -1,6 +1,9 @@
 import { ByteReader, ByteWriter, CordilleraError, type Incarnation, type NodeId } from '@cordillera/base'
-import { OUTCOME_EXPIRED, OUTCOME_MEMORY_FULL, OUTCOME_REUSED, type OutcomeCode } from './outcome.js'
-import type { Session } from './write-block.js'
+import type { Span } from './descriptor.js'
+import { OUTCOME_ABORTED, OUTCOME_EXPIRED, OUTCOME_MEMORY_FULL, OUTCOME_REUSED, type OutcomeCode } from './outcome.js'
+import type { TransactionId } from './transaction-command.js'
+import { TransactionMemory } from './transaction-memory.js'
+import type { Session } from './write-guard.js'
 
 /**
  * What a range remembers of the operations that it applied, so that one that is sent again takes effect once. Part of
@@ -21,7 +24,7 @@ export const SESSIONS_MAX = 1_024
 export const IDEMPOTENCY_MS = 600_000
 export const IDEMPOTENCY_MAX = 16_384
 
-const FORMAT = 1
+const FORMAT = 2
 const ID_BYTES = 16
 
 /** Outcomes of one session; see `OperationMemory`. Sequences ascend; forgotten ones lie below `head`. */
@@ -57,6 +60,12 @@ export class SessionMemory {
     return sequences[at] === sequence ? this.outcomes[at] : undefined
   }
 
+  /** An operation that is remembered has come to this in the end. */
+  replace(sequence: number, outcome: OutcomeCode): void {
+    const at = this.#lowerBound(sequence)
+    if (sequence >= this.floor && this.sequences[at] === sequence) this.outcomes[at] = outcome
+  }
+
   /** Remembers an operation that had not run. */
   add(sequence: number, outcome: OutcomeCode): void {
     const { sequences, outcomes } = this
@@ -79,7 +88,11 @@ export class SessionMemory {
     united.floor = isSame ? Math.max(this.floor, other.floor) : this.floor
     const outcomes = new Map<number, OutcomeCode>()
     for (const one of isSame ? [this, other] : [this]) {
-      for (let i = one.head; i < one.sequences.length; i++) outcomes.set(one.sequences[i]!, one.outcomes[i]!)
+      for (let i = one.head; i < one.sequences.length; i++) {
+        const [sequence, outcome] = [one.sequences[i]!, one.outcomes[i]!]
+        const other = outcomes.get(sequence)
+        outcomes.set(sequence, other === undefined ? outcome : laterOutcome(outcome, other))
+      }
     }
     for (const sequence of [...outcomes.keys()].sort((a, b) => a - b)) {
       if (sequence >= united.floor) united.add(sequence, outcomes.get(sequence)!)
@@ -105,6 +118,7 @@ interface Remembered {
 }
 
 export class OperationMemory {
+  #transactions = new TransactionMemory()
   readonly #sessions = new Map<NodeId, SessionMemory>()
   /** By id, oldest first. */
   readonly #idempotent = new Map<string, Remembered>()
@@ -113,7 +127,12 @@ export class OperationMemory {
 
   /** Grows with every change; two equal readings mean that nothing changed in between. */
   get changes(): number {
-    return this.#changes
+    return this.#changes + this.#transactions.changes
+  }
+
+  /** What transactions have locked, and what they came to. */
+  get transactions(): TransactionMemory {
+    return this.#transactions
   }
 
   /** The range's age by the clocks of its leaders, in ms: what the newest entry said. Never goes back. */
@@ -145,6 +164,14 @@ export class OperationMemory {
     return known
   }
 
+  /** The operation that began the transaction has come to this; if it is still remembered. */
+  decide({ nodeId, incarnation, sequence }: TransactionId, outcome: OutcomeCode): void {
+    const session = this.#sessions.get(nodeId)
+    if (session?.incarnation !== incarnation) return
+    session.replace(sequence, outcome)
+    this.#changes++
+  }
+
   /** What the operation with this id came to, REUSED when its request was another; undefined: it has not run. */
   findIdempotent(idempotency: Uint8Array): OutcomeCode | undefined {
     const { id, fingerprint } = split(idempotency)
@@ -163,8 +190,8 @@ export class OperationMemory {
 
   /**
    * `u8 format, varint ageMs, varint count, count × session (nodeId, incarnation, floor, count, count × (sequence step,
-   * outcome)), varint count, count × (16 bytes id, 16 bytes fingerprint, varint ageMs, outcome)`; an outcome is `u8
-   * negative, varint magnitude`. Without a checksum: the holder has one.
+   * outcome)), varint count, count × (16 bytes id, 16 bytes fingerprint, varint ageMs, outcome)`, then transactions;
+   * an outcome is `u8 negative, varint magnitude`. Without a checksum: the holder has one.
    */
   encode(): Uint8Array {
     const writer = new ByteWriter(256)
@@ -184,6 +211,7 @@ export class OperationMemory {
       writer.raw(Buffer.from(id + fingerprint, 'latin1')).varint(ageMs)
       writeOutcome(writer, outcome)
     }
+    this.#transactions.encode(writer)
     return writer.take()
   }
 
@@ -202,13 +230,16 @@ export class OperationMemory {
       const ageMs = reader.varint()
       memory.#idempotent.set(id, { fingerprint, outcome: readOutcome(reader), ageMs })
     }
+    memory.#transactions = TransactionMemory.decode(reader)
     reader.end()
     return memory
   }
 
-  /** An independent memory with the same content: for the other half of a split. */
-  copy(): OperationMemory {
-    return OperationMemory.decode(this.encode())
+  /** An independent memory for a part of the span: operations may be asked for in any part, locks are where their keys are. */
+  copyWithin(span: Span): OperationMemory {
+    const copy = OperationMemory.decode(this.encode())
+    copy.#transactions = this.#transactions.within(span)
+    return copy
   }
 
   /**
@@ -223,6 +254,7 @@ export class OperationMemory {
     for (const [nodeId, session] of other.#sessions) {
       if (!united.#sessions.has(nodeId)) united.#sessions.set(nodeId, session.unite(undefined))
     }
+    united.#transactions = this.#transactions.unite(other.#transactions)
     const remembered = [...this.#aged(united.#ageMs), ...other.#aged(united.#ageMs)]
     remembered.sort(([, a], [, b]) => a.ageMs - b.ageMs)
     for (const [id, one] of remembered) if (!united.#idempotent.has(id)) united.#idempotent.set(id, one)
@@ -258,6 +290,14 @@ export class OperationMemory {
       this.#changes++
     }
   }
+}
+
+/**
+ * Two halves of a range may remember different things of an operation that began a transaction before the cut: that its key was
+ * locked, and, where the record is, what became of it.
+ */
+function laterOutcome(a: OutcomeCode, b: OutcomeCode): OutcomeCode {
+  return a === OUTCOME_ABORTED || b === OUTCOME_ABORTED ? OUTCOME_ABORTED : Math.max(a, b)
 }
 
 function split(idempotency: Uint8Array): { id: string; fingerprint: string } {

@@ -1,21 +1,32 @@
 import { Buffer } from 'node:buffer'
-import {
-  ByteReader,
-  ByteWriter,
-  CordilleraError,
-  type Incarnation,
-  type Key,
-  type NodeId,
-  type Version,
-} from '@cordillera/base'
+import { ByteReader, ByteWriter, CordilleraError, type Key, type Version } from '@cordillera/base'
 import { PREFIXED_KEY_BYTES_MAX, VALUE_BYTES_MAX } from './limits.js'
+import {
+  decodeTransactionStep,
+  encodeTransactionStep,
+  TRANSACTION_BODY_BYTES_MAX,
+  type TransactionStep,
+} from './transaction-command.js'
+import {
+  DELETE,
+  GUARDS,
+  KIND_MASK,
+  NO_SESSION,
+  PUT,
+  readGuardFields,
+  type Session,
+  skipGuardFields,
+  type WriteGuard,
+  writeGuardFields,
+} from './write-guard.js'
 
 /**
  * Commands and their byte layout. A *write block* is what one gateway had for one range in one turn:
  *
  * - header: `varint epochVersion, varint count, varint nodeId, varint incarnation, varint lowestOutstanding, varint
  *   firstSequence`,
- * - `count` commands: `u8 kind | guards, varint step, key, [varint ifVersion], [32 bytes idempotency], [bytes value]`.
+ * - `count` commands: `u8 kind | guards, varint step, key, [varint ifVersion], [varint notAfter], [32 bytes idempotency],
+ *   [bytes value]`; a part of a transaction has its body in the place of a value.
  *
  * `step` is the distance of a command's sequence to the one before (the first: to `firstSequence`), zigzag. An entry's
  * payload is `varint timestamp, varint ageMs`, then blocks, each preceded by its length as a u32.
@@ -32,27 +43,14 @@ export type Command =
       readonly guard?: WriteGuard
     }
   | { readonly kind: 'delete'; readonly sequence: number; readonly key: Key; readonly guard?: WriteGuard }
-
-/** What must hold, at apply, for a command to write. All of it. */
-export interface WriteGuard {
-  /** The key's newest version is this; 0: there is none. */
-  readonly ifVersion?: Version
-  /** There is one. */
-  readonly ifPresent?: true
-  /** The operation's id, 16 bytes, then the fingerprint of its request, 16 bytes: see `OperationMemory`. */
-  readonly idempotency?: Uint8Array
-}
-
-/**
- * Who numbers operations: one start of one node. With `nodeId` 0 there is no session: nothing of the operations is
- * remembered, and sending them twice is doing them twice.
- */
-export interface Session {
-  readonly nodeId: NodeId
-  readonly incarnation: Incarnation
-}
-
-export const NO_SESSION: Session = { nodeId: 0, incarnation: 0 }
+  /** `key` is the first one of a group, the locked one, or the transaction's home. */
+  | {
+      readonly kind: 'transaction'
+      readonly sequence: number
+      readonly key: Key
+      readonly step: TransactionStep
+      readonly guard?: WriteGuard
+    }
 
 export interface WriteBlockHeader {
   readonly epochVersion: number
@@ -75,14 +73,9 @@ export interface EntryStamp {
   readonly ageMs: number
 }
 
-export const IDEMPOTENCY_BYTES = 32
-export const PUT = 1
-export const DELETE = 2
-export const KIND_MASK = 0b11
-export const IF_VERSION = 4
-export const IF_PRESENT = 8
-export const IDEMPOTENT = 16
-const FLAGS = KIND_MASK | IF_VERSION | IF_PRESENT | IDEMPOTENT
+/** The kind of a command that is a part of a transaction; its body says which. */
+export const TRANSACTION = 3
+const FLAGS = KIND_MASK | GUARDS
 const BLOCK_LENGTH_BYTES = 4
 const COMMAND_BYTES_MIN = 3
 
@@ -109,6 +102,12 @@ export class WriteBlockBuilder {
 
   delete(sequence: number, key: Key, guard?: WriteGuard): this {
     this.#begin(DELETE, sequence, key, guard)
+    return this
+  }
+
+  transact(sequence: number, key: Key, step: TransactionStep, guard?: WriteGuard): this {
+    this.#begin(TRANSACTION, sequence, key, guard)
+    this.#commands.bytes(encodeTransactionStep(step))
     return this
   }
 
@@ -147,19 +146,8 @@ export class WriteBlockBuilder {
     const step = sequence - this.#lastSequence
     this.#lastSequence = sequence
     const zigzag = step >= 0 ? step * 2 : -step * 2 - 1
-    if (guard === undefined) {
-      this.#commands.u8(kind).varint(zigzag).key(key)
-      return
-    }
-    const { ifVersion, ifPresent, idempotency } = guard
-    const flags =
-      (ifVersion === undefined ? 0 : IF_VERSION) | (ifPresent ? IF_PRESENT : 0) | (idempotency ? IDEMPOTENT : 0)
-    this.#commands
-      .u8(kind | flags)
-      .varint(zigzag)
-      .key(key)
-    if (ifVersion !== undefined) this.#commands.varint(ifVersion)
-    if (idempotency !== undefined) this.#commands.raw(idempotency)
+    if (guard === undefined) this.#commands.u8(kind).varint(zigzag).key(key)
+    else writeGuardFields(this.#commands, kind, guard, () => this.#commands.varint(zigzag).key(key))
   }
 }
 
@@ -178,9 +166,12 @@ export function decodeWriteBlock(block: Uint8Array): WriteBlock {
     const flags = readFlags(reader)
     sequence = readSequence(reader, sequence)
     const key = reader.key(PREFIXED_KEY_BYTES_MAX)
-    const guard = readGuard(reader, flags)
+    const guard = readGuardFields(reader, flags)
     const guarded = guard === undefined ? {} : { guard }
-    if ((flags & KIND_MASK) === DELETE) commands.push({ kind: 'delete', sequence, key, ...guarded })
+    const kind = flags & KIND_MASK
+    if (kind === DELETE) commands.push({ kind: 'delete', sequence, key, ...guarded })
+    else if (kind === TRANSACTION)
+      commands.push({ kind: 'transaction', sequence, key, step: readStep(reader), ...guarded })
     else commands.push({ kind: 'put', sequence, key, value: reader.bytes(VALUE_BYTES_MAX), ...guarded })
   }
   reader.end()
@@ -196,9 +187,9 @@ export function checkWriteBlock(block: Uint8Array): WriteBlockHeader {
     const flags = readFlags(reader)
     sequence = readSequence(reader, sequence)
     reader.skipBytes(PREFIXED_KEY_BYTES_MAX)
-    if ((flags & IF_VERSION) !== 0) reader.varint()
-    if ((flags & IDEMPOTENT) !== 0) reader.skip(IDEMPOTENCY_BYTES)
+    skipGuardFields(reader, flags)
     if ((flags & KIND_MASK) === PUT) reader.skipBytes(VALUE_BYTES_MAX)
+    else if ((flags & KIND_MASK) === TRANSACTION) readStep(reader)
   }
   reader.end()
   return header
@@ -213,9 +204,8 @@ export function keyOfCommand(block: Uint8Array, at: number): Key {
     reader.varint()
     if (i === at) return reader.key(PREFIXED_KEY_BYTES_MAX)
     reader.skipBytes(PREFIXED_KEY_BYTES_MAX)
-    if ((flags & IF_VERSION) !== 0) reader.varint()
-    if ((flags & IDEMPOTENT) !== 0) reader.skip(IDEMPOTENCY_BYTES)
-    if ((flags & KIND_MASK) === PUT) reader.skipBytes(VALUE_BYTES_MAX)
+    skipGuardFields(reader, flags)
+    if ((flags & KIND_MASK) !== DELETE) reader.skipBytes(TRANSACTION_BODY_BYTES_MAX)
   }
 }
 
@@ -228,8 +218,8 @@ export function holdsPut(block: Uint8Array): boolean {
     if ((flags & KIND_MASK) === PUT) return true
     reader.varint()
     reader.skipBytes(PREFIXED_KEY_BYTES_MAX)
-    if ((flags & IF_VERSION) !== 0) reader.varint()
-    if ((flags & IDEMPOTENT) !== 0) reader.skip(IDEMPOTENCY_BYTES)
+    skipGuardFields(reader, flags)
+    if ((flags & KIND_MASK) === TRANSACTION && bringsValue(readStep(reader))) return true
   }
   return false
 }
@@ -247,8 +237,7 @@ export function readWriteBlockHeader(reader: ByteReader): WriteBlockHeader & { r
 /** The first byte of a command: its kind and which guards follow. */
 export function readFlags(reader: ByteReader): number {
   const flags = reader.u8()
-  const kind = flags & KIND_MASK
-  if ((kind !== PUT && kind !== DELETE) || (flags & ~FLAGS) !== 0) throw malformed(`command ${flags} is unknown`)
+  if ((flags & KIND_MASK) === 0 || (flags & ~FLAGS) !== 0) throw malformed(`command ${flags} is unknown`)
   return flags
 }
 
@@ -259,13 +248,14 @@ export function readSequence(reader: ByteReader, before: number): number {
   return sequence
 }
 
-export function readGuard(reader: ByteReader, flags: number): WriteGuard | undefined {
-  if ((flags & ~KIND_MASK) === 0) return undefined
-  const guard: { ifVersion?: Version; ifPresent?: true; idempotency?: Uint8Array } = {}
-  if ((flags & IF_VERSION) !== 0) guard.ifVersion = reader.varint()
-  if ((flags & IF_PRESENT) !== 0) guard.ifPresent = true
-  if ((flags & IDEMPOTENT) !== 0) guard.idempotency = reader.raw(IDEMPOTENCY_BYTES)
-  return guard
+export function readStep(reader: ByteReader): TransactionStep {
+  return decodeTransactionStep(new ByteReader(reader.bytes(TRANSACTION_BODY_BYTES_MAX)))
+}
+
+/** Whether it takes room that was not taken before: what it decides on was counted when it was locked. */
+export function bringsValue(step: TransactionStep): boolean {
+  if (step.step === 'group') return step.mutations.some(({ kind }) => kind === 'put')
+  return step.step === 'lock' && step.mutation.kind === 'put'
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { RangeId, Version } from '@cordillera/base'
 import type { IndexRequest, RangeReply, ReadRequest, ScanRequest } from '@cordillera/wire'
+import type { LockDecisions } from './lock-decisions.js'
 import type { ReplyTo } from './proposals.js'
 import type { WaitingRead } from './waiting-reads.js'
 
@@ -32,8 +33,8 @@ export class FollowerReads {
     return this.#gathering.length + this.#asked
   }
 
-  add(request: ReadRequest | ScanRequest, reply: ReplyTo): void {
-    this.#gathering.push({ request, reply, indexMin: 0 })
+  add(request: ReadRequest | ScanRequest, reply: ReplyTo, decisions?: LockDecisions): void {
+    this.#gathering.push({ request, reply, indexMin: 0, ...(decisions === undefined ? {} : { decisions }) })
     if (request.at > this.#at) this.#at = request.at
   }
 

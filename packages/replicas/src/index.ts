@@ -1,6 +1,7 @@
 export { isQuorumOf, isSurelyRemoved, type KnownDescriptor, newestOf } from './membership.js'
 export type { ReplyTo } from './proposals.js'
-export { Replica, type ReplicaObserver } from './replica.js'
+export { Replica } from './replica.js'
+export type { ReplicaObserver } from './replica-host.js'
 export { Replicas } from './replicas.js'
 export {
   defaultReplicasLimits,

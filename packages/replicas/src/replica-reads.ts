@@ -1,9 +1,11 @@
-import type { LogIndex } from '@cordillera/base'
+import type { LogIndex, Version } from '@cordillera/base'
 import type { RaftGroup } from '@cordillera/raft-core'
-import { isFrozen, spanContains } from '@cordillera/ranges'
+import { isFrozen, type Lock, spanContains } from '@cordillera/ranges'
 import type { ReplicaState, StateStore } from '@cordillera/state'
 import type {
+  DecidedReply,
   IndexRequest,
+  OutcomeRequest,
   RangeReply,
   ReadRequest,
   RefusedReply,
@@ -12,6 +14,7 @@ import type {
   VersionedValue,
 } from '@cordillera/wire'
 import { FollowerReads } from './follower-reads.js'
+import { LockDecisions, locksAt, locksWithin, type SeenThrough, scanThrough, seenThrough } from './lock-decisions.js'
 import type { ReplyTo } from './proposals.js'
 import type { TimestampOrder } from './timestamp-order.js'
 import { type WaitingRead, WaitingReads } from './waiting-reads.js'
@@ -30,6 +33,10 @@ export interface ReplicaReadsParts {
   askLeader(request: IndexRequest, onReply: (reply: RangeReply | undefined) => void): boolean
   /** Gives out timestamps; leadership was confirmed. */
   issue(request: TimestampsRequest): RangeReply
+  /** Asks a transaction's record, wherever it is, what it has come to as a reader at `at` (0: of the newest) sees it. */
+  askOutcome(lock: Lock, at: Version): Promise<DecidedReply>
+  /** {@link ReplicaReads.ask} is to be called. */
+  wake(): void
   refused(reason: RefusedReply['reason']): RefusedReply
   /** `restoring`: the state is being replaced, and is nothing at the moment. */
   phase(): 'serving' | 'restoring' | 'closed'
@@ -65,13 +72,15 @@ export class ReplicaReads {
   }
 
   /** Takes a request of a leader; as a follower, a read or scan that may be served by one. */
-  add(request: ReadRequest | ScanRequest | IndexRequest | TimestampsRequest, reply: ReplyTo): void {
+  add(request: WaitingRead['request'], reply: ReplyTo, decisions?: LockDecisions): void {
     const { core, order } = this.#parts
+    const isFollowed = (request.kind === 'read' || request.kind === 'scan') && core.role !== 'leader'
     if (request.kind === 'timestamps') this.#waiting.add({ request, reply, indexMin: 0 })
-    else if (request.kind !== 'index' && core.role !== 'leader') this.#byFollower.add(request, reply)
+    else if (isFollowed) this.#byFollower.add(request, reply, decisions)
     else {
       if (request.at > 0) order.raiseFloor(request.at)
-      this.#waiting.add({ request, reply, indexMin: request.at > 0 ? core.lastIndex : 0 })
+      const indexMin = request.at > 0 ? core.lastIndex : 0
+      this.#waiting.add({ request, reply, indexMin, ...(decisions === undefined ? {} : { decisions }) })
     }
   }
 
@@ -114,26 +123,87 @@ export class ReplicaReads {
     for (const read of reads) read.reply(refusal)
   }
 
-  #answer({ request, reply }: WaitingRead): void {
-    const { state, store, issue, refused } = this.#parts
+  #answer({ request, reply, decisions }: WaitingRead): void {
+    const { state, issue } = this.#parts
     if (request.kind === 'timestamps') reply(issue(request))
     else if (request.kind === 'index') reply({ kind: 'indexed', index: state.appliedIndex })
-    else if (request.epochVersion !== state.descriptor.epoch.version) reply(refused('epoch-mismatch'))
-    else if (isFrozen(state.descriptor)) reply(refused('merging'))
-    else if (request.at > 0 && request.at < store.safePoint) reply(refused('snapshot-expired'))
-    else if (request.kind === 'scan') this.#scan(request, reply)
-    else if (request.at > 0) void this.#readValuesAt(request, reply)
-    else reply(this.#readValues(request))
+    else {
+      const refusal = this.#refusalOf(request)
+      if (refusal !== undefined) reply(refusal)
+      else if (request.kind === 'outcome') reply(this.#outcomeOf(request))
+      else this.#readPast(request, reply, decisions)
+    }
+  }
+
+  /** The range may have changed since the request came. */
+  #refusalOf(request: ReadRequest | ScanRequest | OutcomeRequest): RefusedReply | undefined {
+    const { state, store, refused } = this.#parts
+    if (request.epochVersion !== state.descriptor.epoch.version) return refused('epoch-mismatch')
+    if (isFrozen(state.descriptor)) return refused('merging')
+    const isLate = request.kind !== 'outcome' && request.at > 0 && request.at < store.safePoint
+    return isLate ? refused('snapshot-expired') : undefined
+  }
+
+  #outcomeOf({ transaction }: OutcomeRequest): RangeReply {
+    const record = this.#parts.state.memory.transactions.recordOf(transaction)
+    return { kind: 'decided', state: record?.state ?? 'absent', version: record?.version ?? 0 }
+  }
+
+  /** Serves the read, once it is known what the locks in its way have come to. */
+  #readPast(request: ReadRequest | ScanRequest, reply: ReplyTo, earlier: LockDecisions | undefined): void {
+    const { transactions } = this.#parts.state.memory
+    if (!transactions.hasLocks) {
+      if (request.kind === 'scan') this.#scan(request, reply)
+      else if (request.at > 0) void this.#readValuesAt(request, reply)
+      else reply(this.#readValues(request))
+      return
+    }
+    const decisions = earlier ?? new LockDecisions(request.at)
+    const locks =
+      request.kind === 'read'
+        ? locksAt(transactions, request.keys, decisions)
+        : locksWithin(transactions, request, decisions)
+    const unknown = decisions.unknown(locks)
+    if (unknown.length > 0) {
+      this.#askDecisions(unknown, request, reply, decisions)
+      return
+    }
+    const seen = seenThrough(locks, decisions)
+    if (request.kind === 'scan') this.#scan(request, reply, seen)
+    else if (request.at > 0) void this.#readValuesAt(request, reply, seen)
+    else reply(this.#readValues(request, seen))
+  }
+
+  #askDecisions(
+    locks: readonly Lock[],
+    request: ReadRequest | ScanRequest,
+    reply: ReplyTo,
+    decisions: LockDecisions,
+  ): void {
+    const { askOutcome, refused, phase, wake } = this.#parts
+    Promise.all(locks.map((lock) => askOutcome(lock, request.at))).then(
+      (outcomes) => {
+        let isStale = false
+        for (const [i, outcome] of outcomes.entries())
+          isStale = decisions.add(locks[i]!.transaction, outcome) || isStale
+        if (phase() !== 'serving') reply(refused(phase() === 'closed' ? 'closing' : 'not-ready'))
+        else if (isStale) {
+          this.add(request, reply, decisions)
+          wake()
+        } else this.#answer({ request, reply, indexMin: 0, decisions })
+      },
+      () => reply(refused('overloaded')),
+    )
   }
 
   /** At least one value; then as many as fit in a reply. The reader asks again for the rest. */
-  #readValues(request: ReadRequest): RangeReply {
+  #readValues(request: ReadRequest, seen?: SeenThrough): RangeReply {
     const { state, store, refused } = this.#parts
     const values: (VersionedValue | undefined)[] = []
     let bytes = 0
     for (const key of request.keys) {
       if (!spanContains(state.descriptor, key)) return refused('epoch-mismatch')
-      const value = store.get(key)
+      const value = seen?.has(key) ? seen.get(key) : store.get(key)
       bytes += value?.value.length ?? 0
       if (bytes > VALUES_BYTES_MAX && values.length > 0) break
       values.push(value)
@@ -142,7 +212,7 @@ export class ReplicaReads {
   }
 
   /** As {@link #readValues}, at a timestamp. What lies in the past may have to be looked for. */
-  async #readValuesAt({ keys, at }: ReadRequest, reply: ReplyTo): Promise<void> {
+  async #readValuesAt({ keys, at }: ReadRequest, reply: ReplyTo, seen?: SeenThrough): Promise<void> {
     const { state, store, refused } = this.#parts
     try {
       for (const key of keys) {
@@ -151,7 +221,7 @@ export class ReplicaReads {
         return
       }
       // All look-ups begin now, at one moment.
-      const found = await Promise.all(keys.map((key) => store.getAt(key, at)))
+      const found = await Promise.all(keys.map((key) => (seen?.has(key) ? seen.get(key) : store.getAt(key, at))))
       const values: (VersionedValue | undefined)[] = []
       let bytes = 0
       for (const value of found) {
@@ -165,7 +235,7 @@ export class ReplicaReads {
     }
   }
 
-  #scan(request: ScanRequest, reply: ReplyTo): void {
+  #scan(request: ScanRequest, reply: ReplyTo, seen?: SeenThrough): void {
     const { state, store, refused } = this.#parts
     const { start, end } = state.descriptor
     const inside = request.start >= start && (end === null || (request.end !== null && request.end <= end))
@@ -173,7 +243,9 @@ export class ReplicaReads {
       reply(refused('epoch-mismatch'))
       return
     }
-    store.scan(request).then(
+    const scan = (part: Parameters<StateStore['scan']>[0]): ReturnType<StateStore['scan']> => store.scan(part)
+    const scanned = seen === undefined || seen.size === 0 ? scan(request) : scanThrough(scan, request, seen)
+    scanned.then(
       ({ entries, more }) => reply({ kind: 'scanned', entries, more }),
       (error) => this.#onReadFailed(error, reply),
     )

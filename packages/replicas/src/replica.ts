@@ -26,10 +26,11 @@ import { EntryApplier } from './entry-applier.js'
 import { LeaderWrites } from './leader-writes.js'
 import { configurationOf, stepsOf } from './membership.js'
 import { Proposals, type ReplyTo } from './proposals.js'
+import type { ReplicaHost, ReplicaLimits, ReplicaObserver } from './replica-host.js'
 import { ReplicaReads } from './replica-reads.js'
 import type { RequestSampler } from './request-sampler.js'
 import { TimestampOrder } from './timestamp-order.js'
-import type { SystemLeadership, TimestampWaiter } from './timestamp-source.js'
+import type { SystemLeadership } from './timestamp-source.js'
 
 /**
  * One replica: a Raft group's core, its log and its part of the state, and the requests that wait for them.
@@ -46,68 +47,6 @@ import type { SystemLeadership, TimestampWaiter } from './timestamp-source.js'
 const SPLIT_OFF_MAX = 8
 /** More than a range has replicas that come and go at a time. */
 const STRANGERS_MAX = 16
-
-/** Sees what replicas do, as they do it: for checkers. It must not change anything, nor throw. */
-export interface ReplicaObserver {
-  /** The replica was opened, on what its log and its state hold. */
-  onOpened(replica: Replica): void
-  /** What `ready` appends is in the log, not yet durable; nothing else of it was done. */
-  onReady(replica: Replica, ready: Ready): void
-  /** What `ready` appended, and everything before, is said to be durable; nothing was said to others yet. */
-  onSynced(replica: Replica, ready: Ready): void
-  /** The entry at the applied index has changed the configuration; the descriptor is the one from there on. */
-  onConfiguration(replica: Replica): void
-  /** A snapshot has taken the place of the state, durably; of the log only what fits it is left. */
-  onRestored(replica: Replica): void
-  /** The entry at the applied index has cut the range; the other half's replica here is about to be opened. */
-  onSplit(replica: Replica, right: ReplicaState): void
-  /** The entry at the applied index has merged the range with its right neighbour, whose replica here is about to go. */
-  onMerged(replica: Replica, right: ReplicaState): void
-}
-
-/** What a replica asks of its host. */
-export interface ReplicaHost {
-  /** False when the message is surely lost. */
-  send(to: NodeId, replica: Replica, message: Message): boolean
-  /** As `PeerLinks.call`. */
-  call(to: NodeId, request: RangeRequest, onReply: (reply: RangeReply | undefined) => void): boolean
-  /** The replica has appended: it wants {@link Replica.onSynced} once the log is durable up to here. */
-  needSync(replica: Replica, ready: Ready): void
-  /** Something is left to do in a later turn. */
-  markDirty(replica: Replica): void
-  onRoleChange(replica: Replica): void
-  /** Entries of its log are rotten: it must not take part any more. */
-  onLogDamaged(replica: Replica, error: CordilleraError): void
-  /** The store must stop. */
-  onFatal(error: unknown): void
-  /** A peer that the log cannot serve wants a snapshot. */
-  sendSnapshot(replica: Replica, peer: ReplicaId): void
-  /** Who is in the range has changed. */
-  onDescriptorChanged(replica: Replica): void
-  /** The range was cut: `right` is the other half's replica on this store. Nothing of it runs yet. */
-  onSplit(replica: Replica, right: ReplicaState): void
-  /** The range has merged with its right neighbour, whose replica on this store `right` was. */
-  onMerged(replica: Replica, right: ReplicaState): void
-  /** The range has taken another step of a merge. */
-  onMergeStep(replica: Replica, step: string): void
-  /** The replica wants timestamps for its writes. */
-  askTimestamps(waiter: TimestampWaiter): void
-  /** It leads, and has applied everything that was committed before its term. Once a term. */
-  onLeadershipUsable(replica: Replica): void
-  /** Undefined: timestamps cannot be given out yet. */
-  issueTimestamps(
-    replica: Replica,
-    request: TimestampsRequest,
-  ): { readonly first: Version; readonly safePoint: Version } | undefined
-}
-
-export interface ReplicaLimits {
-  /** Payload of one entry made of the blocks of several requests. */
-  readonly entryBytesMax: number
-  /** Blocks waiting to be proposed. */
-  readonly pendingBytesMax: number
-  readonly readsMax: number
-}
 
 export class Replica implements SystemLeadership {
   readonly core: RaftGroup
@@ -190,6 +129,8 @@ export class Replica implements SystemLeadership {
         return leader !== 0 && parts.host.call(leader, request, onReply)
       },
       issue: (request) => this.#issue(request),
+      askOutcome: (lock, at) => parts.host.askOutcome(lock, at),
+      wake: () => parts.host.markDirty(this),
       refused: (reason) => this.#refused(reason),
       phase: () => (this.#closed ? 'closed' : this.#isRestoring ? 'restoring' : 'serving'),
       onFatal: (error) => parts.host.onFatal(error),
@@ -264,7 +205,8 @@ export class Replica implements SystemLeadership {
         else this.#reads.add(request, reply)
         break
       default:
-        if (request.kind !== 'index') this.counts.reads += request.kind === 'read' ? request.keys.length : 1
+        if (request.kind === 'read' || request.kind === 'scan')
+          this.counts.reads += request.kind === 'read' ? request.keys.length : 1
         this.#reads.add(request, reply)
     }
     this.#host.markDirty(this)

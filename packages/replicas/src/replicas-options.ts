@@ -1,10 +1,10 @@
-import type { Clock, Logger, NodeId, Random, RangeId } from '@cordillera/base'
+import type { Clock, Logger, NodeId, Random, RangeId, Version } from '@cordillera/base'
 import type { Message } from '@cordillera/raft-core'
 import type { RaftLog } from '@cordillera/raft-log'
-import type { Descriptor } from '@cordillera/ranges'
+import type { Descriptor, Lock } from '@cordillera/ranges'
 import type { StateStore } from '@cordillera/state'
-import type { RangeReply, RangeRequest, SnapshotMessage } from '@cordillera/wire'
-import type { ReplicaObserver } from './replica.js'
+import type { DecidedReply, RangeReply, RangeRequest, SnapshotMessage } from '@cordillera/wire'
+import type { ReplicaObserver } from './replica-host.js'
 import { defaultStoreLimits, type StoreLimits, type StoreReport } from './store-watch.js'
 import type { SystemSeat, TimestampSource } from './timestamp-source.js'
 
@@ -27,6 +27,8 @@ export interface ReplicasOptions {
   readonly limits: ReplicasLimits
   readonly timestamps: TimestampSource
   readonly systemSeat: SystemSeat
+  /** What a transaction has come to, as its record says: see `OutcomeRequest` of wire. Rejects when that cannot be had. */
+  readonly askOutcome: (lock: Lock, at: Version) => Promise<DecidedReply>
   readonly observer?: ReplicaObserver
   /** A range's replicas have changed, a replica has come to be here, or a range was cut: then both halves. */
   readonly onDescriptors: (descriptors: readonly Descriptor[]) => void

@@ -1,8 +1,8 @@
 import type { CordilleraError, Incarnation, NodeId, RangeId, ReplicaId, Timer, Version } from '@cordillera/base'
 import type { Message, Ready } from '@cordillera/raft-core'
-import { checkWriteBlock, type Descriptor, type RangeRecovery, SYSTEM_RANGE_ID } from '@cordillera/ranges'
+import { checkWriteBlock, type Descriptor, type Lock, type RangeRecovery, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import type { ReplicaState } from '@cordillera/state'
-import type { RangeReply, RangeRequest, SnapshotMessage, TimestampsRequest } from '@cordillera/wire'
+import type { DecidedReply, RangeReply, RangeRequest, SnapshotMessage, TimestampsRequest } from '@cordillera/wire'
 import { AbsorbedRanges } from './absorbed-ranges.js'
 import { destroyReplica } from './destroy-replica.js'
 import { drainLeaderships } from './drain-leaderships.js'
@@ -12,7 +12,8 @@ import { beginSplitLog, forgetOrphans, isAlone, isRightHalf, openRaftGroup } fro
 import type { ReplyTo } from './proposals.js'
 import { mayRest } from './quiescence.js'
 import { ReadyLoop } from './ready-loop.js'
-import { Replica, type ReplicaHost } from './replica.js'
+import { Replica } from './replica.js'
+import type { ReplicaHost } from './replica-host.js'
 import { newReplicasCounts, type ReplicasOptions } from './replicas-options.js'
 import { LeadershipShedder } from './shed-leaderships.js'
 import { type SilencedReplica, SilencedReplicas } from './silenced-replicas.js'
@@ -285,6 +286,10 @@ export class Replicas implements ReplicaHost {
     const { rangeId, epoch, merge } = descriptor
     this.#options.logger.info('merge-step', { rangeId, step, version: epoch.version, attempt: merge?.attempt })
     this.#options.onDescriptors([descriptor])
+  }
+
+  askOutcome(lock: Lock, at: Version): Promise<DecidedReply> {
+    return this.#options.askOutcome(lock, at)
   }
 
   askTimestamps(waiter: TimestampWaiter): void {

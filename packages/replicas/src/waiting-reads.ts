@@ -1,5 +1,6 @@
 import type { LogIndex } from '@cordillera/base'
-import type { IndexRequest, ReadRequest, ScanRequest, TimestampsRequest } from '@cordillera/wire'
+import type { IndexRequest, OutcomeRequest, ReadRequest, ScanRequest, TimestampsRequest } from '@cordillera/wire'
+import type { LockDecisions } from './lock-decisions.js'
 import type { ReplyTo } from './proposals.js'
 
 /**
@@ -10,10 +11,12 @@ import type { ReplyTo } from './proposals.js'
  * and served in the order in which they were asked.
  */
 export interface WaitingRead {
-  readonly request: ReadRequest | ScanRequest | TimestampsRequest | IndexRequest
+  readonly request: ReadRequest | ScanRequest | TimestampsRequest | IndexRequest | OutcomeRequest
   readonly reply: ReplyTo
   /** Must have applied as well: what was proposed before a read at a timestamp began. 0 for reads of the newest. */
   readonly indexMin: LogIndex
+  /** What it has found out about the locks in its way, when it comes a second time. */
+  readonly decisions?: LockDecisions
 }
 
 interface Round {

@@ -37,6 +37,11 @@ export class Admission {
     return undefined
   }
 
+  /** Counts in what an operation that was admitted is made of. */
+  admitPart(): void {
+    this.#stats.operationsWaiting++
+  }
+
   onAnswered(operations: number): void {
     this.#stats.operationsWaiting -= operations
     if (this.#stats.operationsWaiting > 0 || this.#onDrained.length === 0) return

@@ -22,6 +22,17 @@ export interface RouterLimits {
   readonly backoffMaxMs: number
   /** For so long after a range's disks were found to be full, values for it are refused without asking again. */
   readonly diskFullMs: number
+  /** A write that met a lock is sent again after a random pause of up to so long. */
+  readonly lockPauseMs: number
+  /**
+   * A part of a transaction gives up behind another one's lock after so long, and up to as long again, at random: two that wait
+   * for each other do so once.
+   */
+  readonly lockWaitMs: number
+  /** A reader behind a lock waits so long for what the lock's transaction has come to, and is asked to come again then. */
+  readonly outcomeMs: number
+  /** What is left to do for a transaction once its caller has an answer is tried for so long; then others see to it. */
+  readonly transactionEndMs: number
   /**
    * A leader that leaves a request unanswered for so long is asked nothing further before another replica was asked
    * who leads. Above the longest fsync that one wants to sit out, below the time that a client waits.
@@ -39,5 +50,9 @@ export const defaultRouterLimits: RouterLimits = {
   backoffMinMs: 10,
   backoffMaxMs: 250,
   diskFullMs: 250,
+  lockPauseMs: 10,
+  lockWaitMs: 100,
+  outcomeMs: 2_000,
+  transactionEndMs: 2_000,
   silentLeaderMs: 1000,
 }

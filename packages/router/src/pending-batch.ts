@@ -8,14 +8,19 @@ import {
   type Version,
 } from '@cordillera/base'
 import {
+  bringsValue,
   type Command,
   decodeWriteBlock,
+  type Mutation,
+  OUTCOME_LOCKED,
   type OutcomeCode,
   type Session,
+  type TransactionId,
+  type TransactionStep,
   WriteBlockBuilder,
   type WriteGuard,
 } from '@cordillera/ranges'
-import type { RangeRequest, ScannedReply, TimestampsReply, VersionedValue } from '@cordillera/wire'
+import type { DecidedReply, RangeRequest, ScannedReply, TimestampsReply, VersionedValue } from '@cordillera/wire'
 import type { OutstandingSequences } from './outstanding.js'
 import type { Route } from './route.js'
 
@@ -28,11 +33,14 @@ import type { Route } from './route.js'
  */
 export type Done<Result> = (error: CordilleraError | undefined, result: Result) => void
 
-/** `waiting` in its route's queue; `in-flight` with a node; `finished`: every operation was answered or moved on. */
-export type BatchState = 'waiting' | 'in-flight' | 'finished'
+/**
+ * `waiting` in its route's queue; `in-flight` with a node; `parked` for a while, behind a lock; `finished`: every operation was
+ * answered or moved on.
+ */
+export type BatchState = 'waiting' | 'in-flight' | 'parked' | 'finished'
 
 export abstract class PendingBatch<Result> {
-  abstract readonly kind: 'write' | 'read' | 'scan' | 'timestamps'
+  abstract readonly kind: 'write' | 'read' | 'scan' | 'timestamps' | 'outcome'
   state: BatchState = 'waiting'
   /** Bytes of keys and values, answered operations included until the batch is finished. */
   bytes = 0
@@ -163,18 +171,31 @@ export class WriteBatch extends PendingBatch<Version> {
     this.append(key.length + value.length, deadlineMs, done)
   }
 
+  transact(
+    sequence: number,
+    key: Key,
+    step: TransactionStep,
+    guard: WriteGuard | undefined,
+    deadlineMs: number,
+    done: Done<Version>,
+  ): void {
+    this.#builder.transact(sequence, key, step, guard)
+    this.#sequences.push(sequence)
+    this.append(stepBytes(key, step), deadlineMs, done)
+  }
+
   delete(sequence: number, key: Key, guard: WriteGuard | undefined, deadlineMs: number, done: Done<Version>): void {
     this.#builder.delete(sequence, key, guard)
     this.#sequences.push(sequence)
     this.append(key.length, deadlineMs, done)
   }
 
-  /** Answers every operation with its outcome, as `errorOf` words it. */
+  /** Answers every operation with its outcome, as `errorOf` words it, but for those that met a lock. */
   answerOutcomes(outcomes: readonly OutcomeCode[], errorOf: (outcome: OutcomeCode) => CordilleraError): void {
     for (let i = 0; i < outcomes.length; i++) {
-      const done = this.settle(i)
-      if (done === undefined) continue
       const outcome = outcomes[i]!
+      const done = outcome === OUTCOME_LOCKED ? undefined : this.settle(i)
+      if (done === undefined) continue
       if (outcome > 0) done(undefined, outcome)
       else done(errorOf(outcome), 0)
     }
@@ -184,10 +205,10 @@ export class WriteBatch extends PendingBatch<Version> {
   refusePuts(error: CordilleraError): number {
     const { commands } = decodeWriteBlock(this.seal())
     const isLive = (_: Command, at: number): boolean => this.dones[at] !== undefined
-    const isAll = !commands.some((command, at) => command.kind === 'put' && isLive(command, at))
+    const isAll = !commands.some((command, at) => isValue(command) && isLive(command, at))
     let refused = 0
-    for (const [at, { kind }] of commands.entries()) {
-      const done = isAll || kind === 'put' ? this.settle(at) : undefined
+    for (const [at, command] of commands.entries()) {
+      const done = isAll || isValue(command) ? this.settle(at) : undefined
       if (done === undefined) continue
       refused++
       done(error, this.absent)
@@ -307,6 +328,41 @@ export class ScanBatch extends PendingBatch<PageResult> {
   }
 }
 
+/** A transaction, and where its record is. */
+export interface TransactionAsked {
+  readonly transaction: TransactionId
+  readonly home: Key
+  /** As of this timestamp; 0: now. */
+  readonly at: Version
+}
+
+/** One question; it shares no request. */
+export class OutcomeBatch extends PendingBatch<DecidedReply | undefined> {
+  readonly kind = 'outcome'
+  protected readonly absent = undefined
+  #asked: TransactionAsked | undefined
+
+  begin(asked: TransactionAsked, deadlineMs: number, done: Done<DecidedReply | undefined>): void {
+    this.#asked = asked
+    this.append(0, deadlineMs, done)
+  }
+
+  takeRequest(): RangeRequest {
+    const { rangeId } = this.route
+    return { kind: 'outcome', rangeId, epochVersion: this.epochVersion, ...this.#asked! }
+  }
+
+  /** The other half of a new batch for the same question. */
+  takeOperations(
+    take: (asked: TransactionAsked, deadlineMs: number, done: Done<DecidedReply | undefined>) => void,
+  ): void {
+    const [done] = this.dones
+    this.dones = []
+    this.live = 0
+    if (done !== undefined) take(this.#asked!, this.deadlinesMs[0]!, done)
+  }
+}
+
 /** What a request for timestamps says, determined when it leaves. */
 export interface TimestampsNeeded {
   /** See `TimestampsRequest` of wire. */
@@ -344,15 +400,35 @@ export class TimestampsBatch extends PendingBatch<TimestampsReply | undefined> {
   }
 }
 
-export type AnyBatch = WriteBatch | ReadBatch | ScanBatch | TimestampsBatch
+export type AnyBatch = WriteBatch | ReadBatch | ScanBatch | TimestampsBatch | OutcomeBatch
 
 function addCommand(builder: WriteBlockBuilder, command: Command): void {
   const { sequence, key, guard } = command
   if (command.kind === 'put') builder.put(sequence, key, command.value, guard)
+  else if (command.kind === 'transaction') builder.transact(sequence, key, command.step, guard)
   else builder.delete(sequence, key, guard)
+}
+
+function isValue(command: Command): boolean {
+  return command.kind === 'put' || (command.kind === 'transaction' && bringsValue(command.step))
 }
 
 /** Bytes of key and value. */
 export function writeBytes(command: Command): number {
+  if (command.kind === 'transaction') return stepBytes(command.key, command.step)
   return command.key.length + (command.kind === 'put' ? command.value.length : 0)
+}
+
+function stepBytes(key: Key, step: TransactionStep): number {
+  let bytes = key.length
+  if (step.step === 'group') for (const mutation of step.mutations) bytes += mutationBytes(mutation)
+  if (step.step === 'lock') {
+    bytes += mutationBytes(step.mutation)
+    for (const participant of step.participants) bytes += participant.length
+  }
+  return bytes
+}
+
+function mutationBytes(mutation: Mutation): number {
+  return mutation.key.length + (mutation.kind === 'put' ? mutation.value.length : 0)
 }

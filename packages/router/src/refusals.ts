@@ -58,15 +58,24 @@ export function outcomeError(outcome: OutcomeCode, { route, node }: AnyBatch): C
       const detail = version === 0 ? 'the key is absent' : `the key's version is ${version}`
       return new CordilleraError('VERSION_MISMATCH', { detail, details: { version } })
     }
+    case 'aborted':
+      return new CordilleraError('CONFLICT', { detail: 'the transaction was aborted; nothing of it was written' })
     case 'reused':
       return new CordilleraError('IDEMPOTENCY_KEY_REUSED')
     case 'memory-full': {
       const detail = `range ${rangeId} remembers as many operations as it may; nothing was written, try again later`
       return new CordilleraError('OVERLOADED', { detail, details: { rangeId } })
     }
-    default:
-      return unknownOutcome(route, node)
+    default: {
+      const { message: detail } = unknownOutcome(route, node)
+      return new CordilleraError('OUTCOME_UNKNOWN', { detail, details: { rangeId, node, expired: true } })
+    }
   }
+}
+
+/** A group that lies in one range no more. */
+export function scattered(): CordilleraError {
+  return new CordilleraError('CONFLICT', { detail: 'the range was cut', details: { scattered: true } })
 }
 
 export function snapshotExpired(): CordilleraError {

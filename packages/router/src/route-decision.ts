@@ -14,7 +14,7 @@ import type { RangeReply } from '@cordillera/wire'
 export type Outcome = RangeReply | { readonly kind: 'lost' } | { readonly kind: 'not-sent' }
 
 export interface Attempt {
-  readonly kind: 'write' | 'read' | 'scan' | 'timestamps'
+  readonly kind: 'write' | 'read' | 'scan' | 'timestamps' | 'outcome'
   /** Operations in the request. */
   readonly count: number
   /** Who was asked. */
@@ -99,6 +99,8 @@ function isAnswer(reply: RangeReply, attempt: Attempt): boolean {
       return attempt.kind === 'scan' && !(reply.more && reply.entries.length === 0)
     case 'timestamps':
       return attempt.kind === 'timestamps'
+    case 'decided':
+      return attempt.kind === 'outcome'
     default:
       return false
   }

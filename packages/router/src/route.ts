@@ -1,7 +1,15 @@
 import { assert, type NodeId, type RangeId } from '@cordillera/base'
 import { type Descriptor, WriteBlockBuilder } from '@cordillera/ranges'
 import type { RouterLimits } from './limits.js'
-import { type AnyBatch, type Numbering, ReadBatch, ScanBatch, TimestampsBatch, WriteBatch } from './pending-batch.js'
+import {
+  type AnyBatch,
+  type Numbering,
+  OutcomeBatch,
+  ReadBatch,
+  ScanBatch,
+  TimestampsBatch,
+  WriteBatch,
+} from './pending-batch.js'
 import { RouteLeader, type RouteLeaderContext } from './route-leader.js'
 
 export interface RouteContext extends RouteLeaderContext {
@@ -37,10 +45,11 @@ export class Route {
     write: [] as WriteBatch[],
     read: [] as ReadBatch[],
     scan: [] as ScanBatch[],
+    outcome: [] as OutcomeBatch[],
   }
   #openWrites: WriteBatch | undefined
   #openReads: ReadBatch | undefined
-  readonly #inFlight = { timestamps: 0, write: 0, read: 0, scan: 0 }
+  readonly #inFlight = { timestamps: 0, write: 0, read: 0, scan: 0, outcome: 0 }
   #inFlightTenure = 0
 
   /** Without a descriptor: the place where operations wait whose range is not known. */
@@ -69,8 +78,8 @@ export class Route {
   }
 
   get isEmpty(): boolean {
-    const { timestamps, write, read, scan } = this.#waiting
-    return timestamps.length + write.length + read.length + scan.length === 0
+    const { timestamps, write, read, scan, outcome } = this.#waiting
+    return timestamps.length + write.length + read.length + scan.length + outcome.length === 0
   }
 
   /** Returns the batches that waited for an earlier epoch: they are to be routed anew. */
@@ -125,6 +134,12 @@ export class Route {
     return batch
   }
 
+  openOutcome(sequence: number): OutcomeBatch {
+    const batch = new OutcomeBatch(this, this.epochVersion, sequence)
+    this.#waiting.outcome.push(batch)
+    return batch
+  }
+
   openScan(sequence: number): ScanBatch {
     const batch = new ScanBatch(this, this.epochVersion, sequence)
     this.#waiting.scan.push(batch)
@@ -133,9 +148,15 @@ export class Route {
 
   /** Takes the next batch that may be sent now, given that the leader's target is known. */
   tryTakeNext(): AnyBatch | undefined {
-    const { timestamps, write, read, scan } = this.#waiting
+    const { timestamps, write, read, scan, outcome } = this.#waiting
     this.#refreshInFlight()
-    return this.#tryTake(timestamps) ?? this.#tryTake(write) ?? this.#tryTake(read) ?? this.#tryTake(scan)
+    return (
+      this.#tryTake(timestamps) ??
+      this.#tryTake(outcome) ??
+      this.#tryTake(write) ??
+      this.#tryTake(read) ??
+      this.#tryTake(scan)
+    )
   }
 
   #tryTake(queue: readonly AnyBatch[]): AnyBatch | undefined {
@@ -146,10 +167,16 @@ export class Route {
 
   /** Takes everything that waits. */
   takeWaiting(): AnyBatch[] {
-    const { timestamps, write, read, scan } = this.#waiting
+    const { timestamps, write, read, scan, outcome } = this.#waiting
     this.#sealWrites()
     this.#openReads = undefined
-    const all = [...timestamps.splice(0), ...write.splice(0), ...read.splice(0), ...scan.splice(0)]
+    const all = [
+      ...timestamps.splice(0),
+      ...write.splice(0),
+      ...read.splice(0),
+      ...scan.splice(0),
+      ...outcome.splice(0),
+    ]
     return all.sort((a, b) => a.sequence - b.sequence)
   }
 
@@ -215,6 +242,7 @@ export class Route {
     this.#inFlight.write = 0
     this.#inFlight.read = 0
     this.#inFlight.scan = 0
+    this.#inFlight.outcome = 0
   }
 
   #hasRoom(batch: AnyBatch | undefined, bytes: number): boolean {

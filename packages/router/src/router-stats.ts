@@ -1,3 +1,5 @@
+import type { AnyBatch } from './pending-batch.js'
+
 /** Counters of a router; all but the first two only grow. */
 export interface RouterStats {
   /** Accepted and not yet answered, and their bytes of keys and values. */
@@ -12,6 +14,7 @@ export interface RouterStats {
   readRequests: number
   scanRequests: number
   timestampRequests: number
+  outcomeRequests: number
   /** Requests sent to this node itself, of all. */
   localRequests: number
   /** Requests refused or lost whose operations were sent again, and of these, hints followed at once. */
@@ -35,6 +38,7 @@ export function newRouterStats(): RouterStats {
     readRequests: 0,
     scanRequests: 0,
     timestampRequests: 0,
+    outcomeRequests: 0,
     localRequests: 0,
     retries: 0,
     redirects: 0,
@@ -46,10 +50,11 @@ export function newRouterStats(): RouterStats {
 }
 
 /** A request of this kind has left; `isLocal`: for this node itself. */
-export function countSent(stats: RouterStats, kind: 'write' | 'read' | 'scan' | 'timestamps', isLocal: boolean): void {
+export function countSent(stats: RouterStats, kind: AnyBatch['kind'], isLocal: boolean): void {
   if (kind === 'write') stats.writeRequests++
   else if (kind === 'timestamps') stats.timestampRequests++
   else if (kind === 'read') stats.readRequests++
-  else stats.scanRequests++
+  else if (kind === 'scan') stats.scanRequests++
+  else stats.outcomeRequests++
   if (isLocal) stats.localRequests++
 }

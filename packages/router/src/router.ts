@@ -1,6 +1,6 @@
 import type { Clock, CordilleraError, Key, Logger, NodeId, RangeId, Timer, Version } from '@cordillera/base'
-import { type Command, type Descriptor, SYSTEM_SPAN, type WriteGuard } from '@cordillera/ranges'
-import type { RangeReply, TimestampsReply, VersionedValue } from '@cordillera/wire'
+import { type Descriptor, SYSTEM_SPAN, type WriteGuard } from '@cordillera/ranges'
+import type { DecidedReply, RangeReply, TimestampsReply, VersionedValue } from '@cordillera/wire'
 import { Admission } from './admission.js'
 import type { RouterLimits } from './limits.js'
 import type { MergedScanPlan } from './merged-scan.js'
@@ -12,27 +12,21 @@ import {
   type PageSpan,
   ReadBatch,
   type TimestampsNeeded,
+  type TransactionAsked,
   WriteBatch,
-  writeBytes,
 } from './pending-batch.js'
 import type { RangeCall } from './range-call.js'
-import {
-  diskFull,
-  outcomeError,
-  refuseValue,
-  routerClosed,
-  snapshotExpired,
-  unavailable,
-  unknownOutcome,
-} from './refusals.js'
+import { diskFull, refuseValue, routerClosed, snapshotExpired, unavailable, unknownOutcome } from './refusals.js'
 import type { Route } from './route.js'
 import { decideNext, isLost, KEEP, LOST, NOT_SENT, type Outcome, ROTATE, STAY } from './route-decision.js'
 import { RouteTable } from './route-table.js'
 import type { RouterOptions } from './router-options.js'
 import { countSent, newRouterStats, type RouterStats } from './router-stats.js'
 import { scanAtSnapshot } from './scan-at-snapshot.js'
-import { checkPageLimits, clip, type ScanPlan, type ScanResult } from './scan-walk.js'
+import { type AskPage, clip, refusePage, type ScanPlan, type ScanResult } from './scan-walk.js'
 import type { SnapshotSource } from './snapshot-source.js'
+import { Transactions } from './transactions.js'
+import { WriteIntake } from './write-intake.js'
 
 export type { Done } from './pending-batch.js'
 export type { RouterOptions } from './router-options.js'
@@ -70,6 +64,9 @@ export class Router {
   #asking = 0
   readonly #stats = newRouterStats()
   readonly #admission: Admission
+  readonly #intake: WriteIntake
+  /** Atomic writes, and what becomes of those whose coordinator is gone. */
+  readonly transactions: Transactions
 
   constructor(options: RouterOptions) {
     const { rangeCall, clock, random, logger, limits } = options
@@ -87,6 +84,30 @@ export class Router {
     const numbering = { session, outstanding: this.#outstanding }
     const context = { self, isUp: this.#isUp, clock, random, limits, numbering }
     this.#table = new RouteTable(context, (route) => this.#wake(route))
+    this.#intake = new WriteIntake({
+      ...{ clock, random, limits, stats: this.#stats, outstanding: this.#outstanding },
+      routeOf: (key) => this.#routeOf(key),
+      nextSequence: () => ++this.#sequence,
+      track: (batch) => this.#track(batch),
+      wake: (route) => this.#wake(route),
+      finish: (batch) => this.#finish(batch),
+      retry: (batch) => this.#retry(batch),
+      onAnswered: (operations) => this.#admission.onAnswered(operations),
+    })
+    this.transactions = new Transactions({
+      ...{ clock, random, limits, session, outstanding: this.#outstanding, logger },
+      rangeOf: (key) => this.#table.find(key).rangeId,
+      tryAdmit: (key, bytes) => this.#tryAdmit(key, bytes),
+      onAnswered: () => this.#admission.onAnswered(1),
+      askOutcome: (asked, deadlineMs, done) => {
+        if (this.#mayAsk(done)) this.#askOutcome(asked, deadlineMs, done)
+      },
+      send: (command, deadlineMs, done) => {
+        this.#admission.admitPart()
+        if (this.#sweep === undefined) this.#scheduleSweep()
+        this.#intake.take(command, deadlineMs, done)
+      },
+    })
   }
 
   get stats(): Readonly<RouterStats> {
@@ -122,7 +143,7 @@ export class Router {
     this.#stats.writes++
     if (route.descriptor === undefined) this.#onMissing(key)
     const bytes = key.length + value.length
-    this.#openWrites(route, bytes).put(this.#outstanding.take(), key, value, guard, deadlineMs, done)
+    this.#intake.open(route, bytes).put(this.#outstanding.take(), key, value, guard, deadlineMs, done)
     this.#stats.operationBytesWaiting += bytes
     this.#wake(route)
   }
@@ -136,7 +157,7 @@ export class Router {
     }
     this.#stats.writes++
     const route = this.#routeOf(key)
-    this.#openWrites(route, key.length).delete(this.#outstanding.take(), key, guard, deadlineMs, done)
+    this.#intake.open(route, key.length).delete(this.#outstanding.take(), key, guard, deadlineMs, done)
     this.#stats.operationBytesWaiting += key.length
     this.#wake(route)
   }
@@ -166,20 +187,12 @@ export class Router {
   }
 
   #scan(plan: ScanPlan | MergedScanPlan, deadlineMs: number): Promise<ScanResult> {
-    return new Promise((resolve, reject) => {
-      checkPageLimits(plan)
-      const refusal = this.#tryAdmit('', 0)
-      if (refusal !== undefined) throw refusal
-      this.#stats.scans++
-      const onEnd = (outcome: ScanResult | CordilleraError): void => {
-        if (outcome instanceof Error) reject(outcome)
-        else resolve(outcome)
-        this.#admission.onAnswered(1)
-      }
-      const askPage = (span: PageSpan, pageDeadlineMs: number, done: Done<PageResult>): void =>
-        this.#askPage(span, pageDeadlineMs, done)
-      scanAtSnapshot(this.#snapshots, plan, { deadlineMs, askPage, onEnd })
-    })
+    const refusal = refusePage(plan) ?? this.#tryAdmit('', 0)
+    if (refusal !== undefined) return Promise.reject(refusal)
+    this.#stats.scans++
+    const askPage: AskPage = (span, pageDeadlineMs, done) => this.#askPage(span, pageDeadlineMs, done)
+    const scanned = scanAtSnapshot(this.#snapshots, plan, { deadlineMs, askPage })
+    return scanned.finally(() => this.#admission.onAnswered(1))
   }
 
   /**
@@ -192,13 +205,7 @@ export class Router {
     deadlineMs: number,
     done: (error: CordilleraError | undefined, reply: TimestampsReply | undefined) => void,
   ): void {
-    if (this.#admission.isClosed) {
-      done(routerClosed(), undefined)
-      return
-    }
-    this.#asking++
-    if (this.#sweep === undefined) this.#scheduleSweep()
-    this.#askTimestamps(prepare, deadlineMs, done)
+    if (this.#mayAsk(done)) this.#askTimestamps(prepare, deadlineMs, done)
   }
 
   /** Takes in what is said about ranges: newer epochs win, and replace whatever older they overlap. */
@@ -231,22 +238,21 @@ export class Router {
     return refusal
   }
 
-  #openWrites(route: Route, bytes: number): WriteBatch {
-    return route.tryOpenWrites(bytes) ?? this.#track(route.openWrites(++this.#sequence))
+  /** Questions are not counted as load. */
+  #mayAsk(done: Done<undefined>): boolean {
+    if (this.#admission.isClosed) {
+      done(routerClosed(), undefined)
+      return false
+    }
+    this.#asking++
+    if (this.#sweep === undefined) this.#scheduleSweep()
+    return true
   }
 
-  /** Takes a write in again, which has its number. */
-  #rewrite(command: Command, deadlineMs: number, done: Done<Version>): void {
-    const route = this.#routeOf(command.key)
-    this.#addTo(this.#openWrites(route, writeBytes(command)), command, deadlineMs, done)
+  #askOutcome(asked: TransactionAsked, deadlineMs: number, done: Done<DecidedReply | undefined>): void {
+    const route = this.#routeOf(asked.home)
+    this.#track(route.openOutcome(++this.#sequence)).begin(asked, deadlineMs, done)
     this.#wake(route)
-  }
-
-  #addTo(batch: WriteBatch, command: Command, deadlineMs: number, done: Done<Version>): void {
-    const { sequence, key, guard } = command
-    if (command.kind === 'put') batch.put(sequence, key, command.value, guard, deadlineMs, done)
-    else batch.delete(sequence, key, guard, deadlineMs, done)
-    this.#stats.operationBytesWaiting += writeBytes(command)
   }
 
   #askTimestamps(prepare: () => TimestampsNeeded, deadlineMs: number, done: Done<TimestampsReply | undefined>): void {
@@ -375,8 +381,11 @@ export class Router {
         this.#retry(batch)
       }
     } else if (batch.kind === 'write' && reply.kind === 'written') {
-      this.#admission.onAnswered(this.#finish(batch))
-      batch.answerOutcomes(reply.outcomes, (outcome) => outcomeError(outcome, batch))
+      this.#intake.answer(batch, reply.outcomes)
+    } else if (batch.kind === 'outcome' && reply.kind === 'decided') {
+      this.#finish(batch)
+      this.#asking--
+      batch.answer([reply])
     } else if (batch.kind === 'timestamps' && reply.kind === 'timestamps') {
       this.#finish(batch)
       this.#asking--
@@ -418,33 +427,15 @@ export class Router {
   #reroute(batch: AnyBatch): void {
     this.#finish(batch)
     if (batch instanceof WriteBatch) {
-      if (batch.mayBeProposed) this.#rerouteDoubted(batch)
-      else batch.takeOperations((command, deadlineMs, done) => this.#rewrite(command, deadlineMs, done))
+      this.#intake.reroute(batch)
     } else if (batch instanceof ReadBatch) {
       batch.takeOperations((key, deadlineMs, done) => this.#get(key, deadlineMs, done))
+    } else if (batch.kind === 'outcome') {
+      batch.takeOperations((asked, deadlineMs, done) => this.#askOutcome(asked, deadlineMs, done))
     } else if (batch.kind === 'timestamps') {
       batch.takeOperations((prepare, deadlineMs, done) => this.#askTimestamps(prepare, deadlineMs, done))
     } else {
       batch.answer(['moved'])
-    }
-  }
-
-  /** What may have been proposed shares no batch with what was not. */
-  #rerouteDoubted(doubted: WriteBatch): void {
-    const batches = new Map<Route, WriteBatch>()
-    doubted.takeOperations((command, deadlineMs, done) => {
-      const route = this.#routeOf(command.key)
-      const known = batches.get(route)
-      const batch = known ?? this.#track(route.openWrites(++this.#sequence))
-      if (known === undefined) {
-        batch.mayBeProposed = true
-        batches.set(route, batch)
-      }
-      this.#addTo(batch, command, deadlineMs, done)
-    })
-    for (const route of batches.keys()) {
-      route.closeWrites()
-      this.#wake(route)
     }
   }
 
@@ -471,7 +462,7 @@ export class Router {
     const failed = batch.fail(error, nowMs)
     this.#stats[isUnknown ? 'outcomeUnknown' : 'unavailable'] += failed
     if (batch.live === 0) this.#finish(batch)
-    if (batch.kind === 'timestamps') this.#asking -= failed
+    if (batch.kind === 'timestamps' || batch.kind === 'outcome') this.#asking -= failed
     else if (batch.kind !== 'scan') this.#admission.onAnswered(failed)
     return batch.live === 0
   }
@@ -496,6 +487,7 @@ export class Router {
     const { state, route } = batch
     if (state === 'finished' || !this.#failDue(batch, nowMs)) return
     if (state === 'waiting') route.remove(batch)
+    else if (state === 'parked') return
     else {
       route.onEnded(batch)
       // A single impatient client says little about the leader; being silent for long does, see `#suspect`.

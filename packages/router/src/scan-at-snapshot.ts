@@ -3,22 +3,25 @@ import { MergedScan, type MergedScanPlan } from './merged-scan.js'
 import { type ScanParts, type ScanPlan, type ScanResult, ScanWalk } from './scan-walk.js'
 import type { SnapshotSource } from './snapshot-source.js'
 
-/** Begins a scan once its snapshot is open. When it ends the snapshot is closed, and may be opened again if there is more. */
+/** Scans once the snapshot is open. When it ends the snapshot is closed, and may be opened again if there is more. */
 export function scanAtSnapshot(
   snapshots: SnapshotSource,
   plan: ScanPlan | MergedScanPlan,
-  parts: Omit<ScanParts, 'at'>,
-): void {
-  snapshots.open(plan.at, parts.deadlineMs, (error, at) => {
-    if (error !== undefined) {
-      parts.onEnd(error)
-      return
-    }
-    const onEnd = (outcome: ScanResult | CordilleraError): void => {
-      snapshots.close(at, !(outcome instanceof Error) && outcome.more)
-      parts.onEnd(outcome)
-    }
-    if ('prefixes' in plan) new MergedScan({ ...parts, plan, at, onEnd }).begin()
-    else new ScanWalk({ ...parts, plan, at, onEnd }).begin()
+  parts: Pick<ScanParts, 'deadlineMs' | 'askPage'>,
+): Promise<ScanResult> {
+  return new Promise((resolve, reject) => {
+    snapshots.open(plan.at, parts.deadlineMs, (error, at) => {
+      if (error !== undefined) {
+        reject(error)
+        return
+      }
+      const onEnd = (outcome: ScanResult | CordilleraError): void => {
+        snapshots.close(at, !(outcome instanceof Error) && outcome.more)
+        if (outcome instanceof Error) reject(outcome)
+        else resolve(outcome)
+      }
+      if ('prefixes' in plan) new MergedScan({ ...parts, plan, at, onEnd }).begin()
+      else new ScanWalk({ ...parts, plan, at, onEnd }).begin()
+    })
   })
 }

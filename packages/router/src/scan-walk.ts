@@ -145,10 +145,10 @@ export function clip(span: PageSpan, within: Descriptor): PageSpan {
 }
 
 /** Throws `BAD_REQUEST` for a plan that means nothing. */
-export function checkPageLimits(plan: PageLimits): void {
-  if (!Number.isSafeInteger(plan.limit) || plan.limit < 1) throw badRequest('limit must be a whole number from 1')
-  if (!Number.isSafeInteger(plan.at) || plan.at < 0) throw badRequest('a snapshot is named by its timestamp')
-  if (!(plan.bytesMax >= 1)) throw badRequest('bytesMax must be at least 1')
+export function refusePage(plan: PageLimits): CordilleraError | undefined {
+  if (!Number.isSafeInteger(plan.limit) || plan.limit < 1) return badRequest('limit must be a whole number from 1')
+  if (!Number.isSafeInteger(plan.at) || plan.at < 0) return badRequest('a snapshot is named by its timestamp')
+  return plan.bytesMax >= 1 ? undefined : badRequest('bytesMax must be at least 1')
 }
 
 function badRequest(detail: string): CordilleraError {

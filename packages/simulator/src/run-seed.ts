@@ -10,6 +10,7 @@ import {
 } from '@cordillera/ranges'
 import type { Replica } from '@cordillera/replicas'
 import { ORACLE_KEY } from '@cordillera/system'
+import { Bank } from './bank.js'
 import { FaultSchedule } from './fault-schedule.js'
 import { checkLinearizable } from './linearizability.js'
 import type { Operation } from './operation.js'
@@ -41,6 +42,8 @@ export interface SeedReport {
   readonly outcomes: ReadonlyMap<string, number>
   /** What scanners, cursors and counters did. */
   readonly promises: PromiseClients['counts']
+  /** What the bank's clients did, where there is one. */
+  readonly bank: Bank['counts'] | undefined
   /** Operations that were answered, those of scanners and counters included. */
   readonly operations: number
   readonly faults: ReadonlyMap<string, number>
@@ -87,13 +90,16 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
   const { clock } = cluster
   const workload = new Workload(cluster, options.workload)
   const promises = new PromiseClients(cluster, ranges)
+  const bank = options.bank === undefined ? undefined : new Bank(cluster, options.bank)
   const faults = new FaultSchedule(cluster, options.faults)
+  const stopClients = (): void => [workload, promises, bank].forEach((clients) => clients?.stop())
   const violations: string[] = []
   try {
     cluster.startAll()
     if (!(await clock.runUntil(() => cluster.isReady(), FOUNDING_TIMEOUT_MS))) violations.push('no cluster was founded')
     workload.start()
     promises.start()
+    bank?.start()
     faults.start()
     for (const machine of cluster.machines.slice(nodes)) {
       clock.after(cluster.fork().below(faultsMs), () => machine.start())
@@ -102,18 +108,17 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
     faults.heal()
     violations.push(...(await probe(cluster, workload, clock.now() + LIVENESS_MS)))
     if (cluster.machines.length > REPLICAS) {
-      workload.stop()
-      promises.stop()
+      stopClients()
       await endBalancing(cluster)
     }
     violations.push(...(await repair(cluster)))
     checkSpans(cluster)
-    workload.stop()
-    promises.stop()
-    const isIdle = (): boolean => workload.isIdle && promises.isIdle
+    stopClients()
+    const isIdle = (): boolean => workload.isIdle && promises.isIdle && (bank?.isIdle ?? true)
     if (!(await clock.runUntil(isIdle, 10_000))) violations.push('an operation was never answered')
     await cluster.settle(promises.check(), 10_000)
-    violations.push(...promises.violations)
+    bank?.check()
+    violations.push(...promises.violations, ...(bank?.violations ?? []))
     workload.explain()
     const verdict = checkLinearizable(workload.history)
     if (!verdict.ok) violations.push(`not linearizable: key ${verdict.key}: ${verdict.detail}`)
@@ -128,8 +133,12 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
     history: workload.history,
     outcomes: workload.outcomes,
     promises: promises.counts,
+    bank: bank?.counts,
     operations:
-      (workload.outcomes.get('ok') ?? 0) + (workload.outcomes.get('VERSION_MISMATCH') ?? 0) + promises.operations,
+      (workload.outcomes.get('ok') ?? 0) +
+      (workload.outcomes.get('VERSION_MISMATCH') ?? 0) +
+      promises.operations +
+      (bank?.operations ?? 0),
     faults: faults.counts,
     struck: faults.struck,
     traceHash: cluster.trace.hash,
@@ -264,8 +273,12 @@ async function compareReplicas(cluster: SimulatedCluster): Promise<string[]> {
 function undrained({ address, node, replicas }: SimulatedNode): string[] {
   const waiting = node?.metrics().routerOperationsWaiting
   const found = waiting === 0 ? [] : [`queues: ${waiting} operations wait in the router of ${address}`]
-  for (const { isIdle, core, descriptor } of replicas) {
+  for (const { isIdle, core, descriptor, state } of replicas) {
     const { lastIndex, commitIndex, appliedIndex } = core
+    const { transactions } = state.memory
+    const left = [...transactions.locks(), ...transactions.records()].length
+    if (left > 0)
+      found.push(`transactions: ${left} locks and records are left in range ${descriptor.rangeId} of ${address}`)
     if (descriptor.rangeId === SYSTEM_RANGE_ID || (isIdle && lastIndex === appliedIndex)) continue
     found.push(
       `queues: range ${descriptor.rangeId} of ${address} is at ${appliedIndex}, ${commitIndex} of ${lastIndex}`,

@@ -1,4 +1,5 @@
 import { type Random, SeededRandom } from '@cordillera/base'
+import type { BankOptions } from './bank.js'
 import type { Delays } from './virtual-network.js'
 import type { WorkloadOptions } from './workload.js'
 
@@ -18,6 +19,8 @@ export interface SeedOptions {
   readonly faultsMs: number
   readonly faults: FaultMix
   readonly workload: WorkloadOptions
+  /** Not there: nobody moves money. */
+  readonly bank?: BankOptions
   readonly delays: Delays
   /** `laggardEntriesMax`: with so few entries kept, a machine that was away gets snapshots. */
   readonly log: { readonly segmentBytes: number; readonly laggardEntriesMax?: number }
@@ -113,10 +116,11 @@ export function drawOptions(seed: number, profile: Profile): SeedOptions {
     state: { flushBytes: oneOf(random, [4, 8, 32]) << 10, flushMs: oneOf(random, [500, 3_000]) },
     late: profile === 'swarm' && random.below(4) === 0 ? between(1, 2) : 0,
   }
+  const bank = random.below(2) === 0 ? undefined : { clients: between(1, 4), accounts: between(3, 8) }
   // Three nodes can spare none.
   const isSpare = profile === 'swarm' && options.nodes + (options.late ?? 0) > 3
   if (isSpare && random.below(2) === 0) shares.decommission = between(1, 3)
-  return options
+  return bank === undefined ? options : { ...options, bank }
 }
 
 function oneOf<T>(random: Random, items: readonly T[]): T {

@@ -2,6 +2,7 @@ import { assert, type LogIndex, type Term } from '@cordillera/base'
 import { type Descriptor, spanContains, type Write } from '@cordillera/ranges'
 import type { Overlay } from './overlay.js'
 import {
+  keepLeftMemory,
   type LiveReplica,
   type NewReplica,
   type ReplicaCatalog,
@@ -59,6 +60,7 @@ export class AppliedCut {
     this.#advance(live, index, term, left)
     const indexes = { appliedIndex: applied.index, appliedTerm: applied.term }
     const created = splitReplica({ replicaId, descriptor, ...indexes }, live.memory)
+    keepLeftMemory(live)
     this.#catalog.live.set(replicaId, created)
     this.#noteAdvanced(created)
     return created

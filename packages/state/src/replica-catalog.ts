@@ -194,8 +194,15 @@ export function splitReplica(
   record: Pick<LiveRecord, 'replicaId' | 'descriptor' | 'appliedIndex' | 'appliedTerm'>,
   memory: OperationMemory,
 ): LiveReplica {
-  const replica = liveReplica({ kind: 'live', ...record, memoryChecksum: 0 }, memory.copy())
+  const replica = liveReplica({ kind: 'live', ...record, memoryChecksum: 0 }, memory.copyWithin(record.descriptor))
   return Object.assign(replica, { flushedIndex: 0, memoryWritten: NEVER })
+}
+
+/** Locks and records are where their keys are: those of the other half are forgotten. To be written with the next flush. */
+export function keepLeftMemory(left: LiveReplica): void {
+  if (left.memory.transactions.isEmpty) return
+  left.memory = left.memory.copyWithin(left.descriptor)
+  left.memoryWritten = NEVER
 }
 
 /** What two ranges remember together, by the one that goes on; to be written with the next flush. */

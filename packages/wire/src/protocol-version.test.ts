@@ -25,6 +25,7 @@ const hashes: Readonly<Record<number, string>> = {
   4: '16c57ea061ab020b7e56fd3e5025c2ce',
   5: 'b2e0de6deb8c829b703fb84c4b79643d',
   6: 'b82dd90c1362706c29ce3d1e88ad8b8f',
+  7: 'e035ac1ae0292290050e0b18f2dc00e9',
 }
 
 const to = { from: 1, to: 300, term: 70_000 }
@@ -60,6 +61,10 @@ const requests: RangeRequest[] = [
     ...{ reverse: false, values: true, byFollower: true },
   },
   { kind: 'index', rangeId: 7, at: 2 ** 41 },
+  {
+    ...{ kind: 'outcome', rangeId: 7, epochVersion: 3, at: 2 ** 41, home: 'key' },
+    transaction: { nodeId: 3, incarnation: 70_000, sequence: 2 ** 40 },
+  },
   { kind: 'timestamps', rangeId: 1, nodeId: 3, replicaId: 9, term: 70_000, count: 9, oldestSnapshot: 2 ** 41 },
 ] as const
 const descriptor: Descriptor = {
@@ -93,6 +98,7 @@ const replies: RangeReply[] = [
   ).map((reason): RangeReply => ({ kind: 'refused', reason, leader: 3, descriptors: [descriptor] })),
   { kind: 'timestamps', first: 2 ** 42, safePoint: 2 ** 41 },
   { kind: 'indexed', index: 2 ** 33 },
+  { kind: 'decided', state: 'committed', version: 2 ** 41 },
   { kind: 'unknown' },
 ]
 

@@ -1,11 +1,11 @@
 import type { Key, LogIndex, NodeId, RangeId, ReplicaId, Term, Version } from '@cordillera/base'
-import type { Descriptor } from '@cordillera/ranges'
+import type { Descriptor, TransactionId, TransactionRecord } from '@cordillera/ranges'
 
 /**
  * What a gateway asks of the replica that leads a range, here or on another node. One request carries everything that
  * one gateway had for one range in one turn; one reply answers all of it.
  */
-export type RangeRequest = WriteRequest | ReadRequest | ScanRequest | TimestampsRequest | IndexRequest
+export type RangeRequest = WriteRequest | ReadRequest | ScanRequest | TimestampsRequest | IndexRequest | OutcomeRequest
 
 /** Commands to propose, in order, as one write block of `@cordillera/ranges` (which carries the epoch). */
 export interface WriteRequest {
@@ -77,12 +77,26 @@ export interface IndexRequest {
   readonly at: Version
 }
 
+/**
+ * What a transaction has come to, at its home, as {@link ReadRequest}: by a timestamp, it does not take effect at or below that
+ * any more unless the answer says so.
+ */
+export interface OutcomeRequest {
+  readonly kind: 'outcome'
+  readonly rangeId: RangeId
+  readonly epochVersion: number
+  readonly at: Version
+  readonly home: Key
+  readonly transaction: TransactionId
+}
+
 export type RangeReply =
   | WrittenReply
   | ValuesReply
   | ScannedReply
   | TimestampsReply
   | IndexedReply
+  | DecidedReply
   | RefusedReply
   | UnknownReply
 
@@ -103,6 +117,13 @@ export interface TimestampsReply {
 export interface IndexedReply {
   readonly kind: 'indexed'
   readonly index: LogIndex
+}
+
+/** `absent`: it has no record (yet, or any more). `version` is 0 unless it is committed. */
+export interface DecidedReply {
+  readonly kind: 'decided'
+  readonly state: TransactionRecord['state'] | 'absent'
+  readonly version: Version
 }
 
 /**

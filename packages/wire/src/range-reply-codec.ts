@@ -25,7 +25,7 @@ import { RecordKind } from './record.js'
  *   `u8 0, count, count × (u8 sign, magnitude)`,
  * - values: `count, count × (version, [bytes value])`; version 0 is "absent" and has no value,
  * - scanned: `u8 more, count, count × (key, version, bytes value)`,
- * - issued: `first, safePoint`; indexed: `index`,
+ * - issued: `first, safePoint`; indexed: `index`; decided: `state, version`,
  * - refused: `u8 reason, leader, count, count × descriptor`; unknown: nothing.
  *
  * Values and scans that are large come in several records of at most about {@link PART_BYTES} and one value, of which
@@ -52,6 +52,7 @@ const reasons: readonly RefusedReply['reason'][] = [
   'merging',
   'disk-full',
 ]
+const STATES = ['absent', 'pending', 'committed', 'aborted'] as const
 /** Descriptors are at least this long. */
 const DESCRIPTOR_BYTES_MIN = 7
 
@@ -87,6 +88,9 @@ export function writeReply(target: RecordTarget, callId: number, reply: RangeRep
       break
     case 'indexed':
       writeNumbers(target, callId, RecordKind.indexed, reply.index)
+      break
+    case 'decided':
+      writeNumbers(target, callId, RecordKind.decided, STATES.indexOf(reply.state), reply.version)
       break
     case 'refused':
       writeRefused(target, callId, reply)
@@ -200,7 +204,7 @@ export function replyShape(request: RangeRequest): ReplyShape {
 
 function resultsOf(request: RangeRequest): number {
   if (request.kind === 'read') return request.keys.length
-  if (request.kind === 'index') return 1
+  if (request.kind === 'index' || request.kind === 'outcome') return 1
   return request.kind === 'scan' ? request.limit : request.count
 }
 
@@ -247,6 +251,11 @@ function readBody(reader: ByteReader, kind: number, last: boolean, shape: ReplyS
     case RecordKind.indexed:
       if (shape.kind !== 'index') throw malformed('an answer to another request')
       return { kind: 'indexed', index: reader.varint() }
+    case RecordKind.decided: {
+      const state = STATES[reader.varint()]
+      if (shape.kind !== 'outcome' || state === undefined) throw malformed('an answer to another request')
+      return { kind: 'decided', state, version: reader.varint() }
+    }
     case RecordKind.refused:
       return readRefused(reader)
     case RecordKind.unknown:

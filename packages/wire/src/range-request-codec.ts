@@ -3,6 +3,7 @@ import { PREFIXED_KEY_BYTES_MAX } from '@cordillera/ranges'
 import { malformed, readFlags, readId } from './raft-codec.js'
 import type {
   IndexRequest,
+  OutcomeRequest,
   RangeRequest,
   ReadRequest,
   ScanRequest,
@@ -18,7 +19,8 @@ import { RECORD_BYTES_MAX, RecordKind } from './record.js'
  * - read: `epochVersion, at, u8 flags, count, count × key`,
  * - scan: `epochVersion, at, u8 flags, key start, [key end], limit, bytesMax`,
  * - timestamps: `nodeId, replicaId, term, count, oldestSnapshot`,
- * - index: `at`.
+ * - index: `at`,
+ * - outcome: `epochVersion, at, key home, nodeId, incarnation, sequence`.
  *
  * A decoded block is a view of the frame; keys are copies.
  */
@@ -47,6 +49,8 @@ export function requestBytes(request: RangeRequest): number {
     case 'timestamps':
     case 'index':
       return 0
+    case 'outcome':
+      return request.home.length
     default:
       return assertNever(request)
   }
@@ -78,6 +82,14 @@ export function writeRequest(out: ByteWriter, callId: number, request: RangeRequ
     case 'index':
       out.u8(RecordKind.index).varint(callId).varint(request.rangeId).varint(request.at)
       break
+    case 'outcome': {
+      const { nodeId, incarnation, sequence } = request.transaction
+      out.u8(RecordKind.outcome).varint(callId).varint(request.rangeId)
+      out.varint(request.epochVersion).varint(request.at)
+      writeKey(out, request.home, PREFIXED_KEY_BYTES_MAX)
+      out.varint(nodeId).varint(incarnation).varint(sequence)
+      break
+    }
     default:
       assertNever(request)
   }
@@ -105,6 +117,7 @@ export function readRequest(reader: ByteReader, kind: number): RangeRequest {
   if (kind === RecordKind.write) return readWrite(reader, rangeId)
   if (kind === RecordKind.timestamps) return readTimestamps(reader, rangeId)
   if (kind === RecordKind.index) return readIndex(reader, rangeId)
+  if (kind === RecordKind.outcome) return readOutcome(reader, rangeId)
   return kind === RecordKind.read ? readRead(reader, rangeId) : readScan(reader, rangeId)
 }
 
@@ -125,6 +138,14 @@ function readTimestamps(reader: ByteReader, rangeId: number): TimestampsRequest 
 
 function readIndex(reader: ByteReader, rangeId: number): IndexRequest {
   return { kind: 'index', rangeId, at: reader.varint() }
+}
+
+function readOutcome(reader: ByteReader, rangeId: number): OutcomeRequest {
+  const epochVersion = reader.varint()
+  const at = reader.varint()
+  const home = reader.key(PREFIXED_KEY_BYTES_MAX)
+  const transaction = { nodeId: readId(reader), incarnation: reader.varint(), sequence: reader.varint() }
+  return { kind: 'outcome', rangeId, epochVersion, at, home, transaction }
 }
 
 function readRead(reader: ByteReader, rangeId: number): ReadRequest {

@@ -47,10 +47,10 @@ export function readFrame(frame: Uint8Array, sink: RecordSink): void {
       const message = readMessage(reader, kind)
       if (message === undefined) throw malformed('a record of an unknown kind')
       sink.onRaft(rangeId, message)
-    } else if (kind >= RecordKind.write && kind <= RecordKind.index) {
+    } else if (kind >= RecordKind.write && kind <= RecordKind.outcome) {
       const callId = readId(reader)
       sink.onRequest(callId, readRequest(reader, kind))
-    } else if (kind >= RecordKind.written && kind <= RecordKind.indexed) {
+    } else if (kind >= RecordKind.written && kind <= RecordKind.decided) {
       readReplyRecord(reader, kind, sink)
     } else if (kind >= RecordKind.snapshotOffer && kind <= RecordKind.snapshotEnded) {
       sink.onSnapshot(readSnapshotMessage(reader, kind))

@@ -12,7 +12,7 @@
  * Nodes speak to each other only when theirs are equal. Counts up with every change of a layout: a test pins it to a
  * hash of sample encodings.
  */
-export const PROTOCOL_VERSION = 6
+export const PROTOCOL_VERSION = 7
 
 /** The first bytes of every frame belong to the transport, which may keep a checksum of the rest there. */
 export const FRAME_ROOM_BYTES = 4
@@ -43,6 +43,7 @@ export const RecordKind = {
   scan: 34,
   timestamps: 35,
   index: 36,
+  outcome: 37,
   written: 40,
   values: 41,
   scanned: 42,
@@ -50,6 +51,7 @@ export const RecordKind = {
   unknown: 44,
   issued: 45,
   indexed: 46,
+  decided: 47,
   ask: 48,
   answer: 49,
   askFailed: 50,

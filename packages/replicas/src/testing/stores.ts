@@ -157,6 +157,7 @@ export class Stores {
         limits: { ...defaultReplicasLimits, ...limits },
         timestamps: this.oracle.source(),
         systemSeat: seat,
+        askOutcome: () => Promise.reject(new Error('nobody asks for transactions here')),
         onDescriptors: () => {},
         onStoreChanged: () => {},
         onFatal: (error) => fatal.push(error),

@@ -89,6 +89,10 @@ export class UnreliableCluster implements RangeCall {
     if (request.kind === 'timestamps') return { kind: 'timestamps', first: ++this.#version, safePoint: 0 }
     if (request.kind === 'index') throw new Error('a router asks for no index')
     if (request.epochVersion !== descriptor.epoch.version) return mismatch
+    if (request.kind === 'outcome') {
+      const record = this.#memoryOf(request.rangeId).transactions.recordOf(request.transaction)
+      return { kind: 'decided', state: record?.state ?? 'absent', version: record?.version ?? 0 }
+    }
     return request.kind === 'read' ? this.#read(request, descriptor) : this.#scan(request)
   }
 
@@ -153,7 +157,7 @@ export class UnreliableCluster implements RangeCall {
     const right: Descriptor = { ...parent, rangeId, start: at, epoch }
     this.ranges = this.ranges.flatMap((other) => (other === parent ? [{ ...parent, end: at, epoch }, right] : [other]))
     this.leaders.set(rangeId, this.leaders.get(parent.rangeId)!)
-    this.#memories.set(rangeId, this.#memoryOf(parent.rangeId).copy())
+    this.#memories.set(rangeId, this.#memoryOf(parent.rangeId).copyWithin({ start: '', end: null }))
   }
 
   #anyRange(): Descriptor {

@@ -84,6 +84,14 @@ export const requests: fc.Arbitrary<RangeRequest> = fc.oneof(
     keys: fc.array(key, { maxLength: 10 }),
   }),
   fc.record({
+    kind: fc.constant('outcome' as const),
+    rangeId: id,
+    epochVersion: number,
+    at: number,
+    home: key,
+    transaction: fc.record({ nodeId: id, incarnation: number, sequence: number }),
+  }),
+  fc.record({
     kind: fc.constant('scan' as const),
     rangeId: id,
     epochVersion: number,
@@ -177,6 +185,10 @@ export function repliesTo(request: RangeRequest): fc.Arbitrary<RangeReply> {
     }
     case 'index':
       return fc.oneof(fc.record({ kind: fc.constant('indexed' as const), index: number }), others)
+    case 'outcome': {
+      const state = fc.constantFrom('absent' as const, 'pending' as const, 'committed' as const, 'aborted' as const)
+      return fc.oneof(fc.record({ kind: fc.constant('decided' as const), state, version: number }), others)
+    }
     case 'timestamps':
       return fc.oneof(fc.record({ kind: fc.constant('timestamps' as const), first: id, safePoint: number }), others)
   }

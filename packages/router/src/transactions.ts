@@ -1,0 +1,279 @@
+import {
+  type Clock,
+  CordilleraError,
+  type Key,
+  type Logger,
+  type Random,
+  type RangeId,
+  type Version,
+} from '@cordillera/base'
+import {
+  BATCH_BYTES_MAX,
+  type Command,
+  type Lock,
+  type Mutation,
+  type Session,
+  type TransactionId,
+  type TransactionStep,
+  type WriteGuard,
+} from '@cordillera/ranges'
+import type { DecidedReply } from '@cordillera/wire'
+import type { RouterLimits } from './limits.js'
+import type { OutstandingSequences } from './outstanding.js'
+import type { Done, TransactionAsked } from './pending-batch.js'
+import { refuseKey, refuseValue } from './refusals.js'
+
+/**
+ * Atomic writes over any ranges: their coordinator.
+ *
+ * What lies in one range is one command. Otherwise every key is locked, with what is to become of it, in parallel; once all
+ * locks have applied the transaction's record, beside its first key, is committed, and that is the moment at which all of it takes effect; the
+ * locks are resolved afterwards, behind the caller's back. Readers who meet a lock ask the record. A coordinator that dies leaves
+ * locks that others abort or resolve ({@link abort}, {@link end}). The argument is in `ranges/decisions/0003-transactions.md`.
+ */
+export interface TransactionsParts {
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly limits: RouterLimits
+  readonly session: Session
+  readonly outstanding: OutstandingSequences
+  /** As far as is known; 0: it is not. */
+  rangeOf(key: Key): RangeId
+  /** Counts the write in as one operation; or says why not. */
+  tryAdmit(key: Key, bytes: number): CordilleraError | undefined
+  onAnswered(): void
+  send(command: Command, deadlineMs: number, done: Done<Version>): void
+  askOutcome(asked: TransactionAsked, deadlineMs: number, done: Done<DecidedReply | undefined>): void
+}
+
+/** A transaction whose locks are to be resolved. */
+export interface DecidedTransaction {
+  readonly transaction: TransactionId
+  readonly home: Key
+  readonly participants: readonly Key[]
+  /** 0: it was aborted. */
+  readonly version: Version
+}
+
+export class Transactions {
+  /** Cumulative. */
+  readonly counts = { groups: 0, distributed: 0, conflicts: 0 }
+  readonly #parts: TransactionsParts
+
+  constructor(parts: TransactionsParts) {
+    this.#parts = parts
+  }
+
+  /**
+   * All of the mutations, or none, at the version it resolves to. Of several of one key the last counts. Values must not change
+   * until then. Rejects with BAD_REQUEST (no mutation), KEY_TOO_LARGE, VALUE_TOO_LARGE, BATCH_TOO_LARGE, OVERLOADED, CLOSED,
+   * VERSION_MISMATCH (a guard fails), DISK_FULL and UNAVAILABLE, when surely nothing was, or will be, written; and with
+   * OUTCOME_UNKNOWN.
+   */
+  async write(mutations: readonly Mutation[], deadlineMs: number): Promise<Version> {
+    const distinct = checked(mutations)
+    const [first] = distinct
+    const refusal = this.#parts.tryAdmit(first!.key, 0)
+    if (refusal !== undefined) throw refusal
+    try {
+      return await this.#write(distinct, deadlineMs)
+    } finally {
+      this.#parts.onAnswered()
+    }
+  }
+
+  /**
+   * What a transaction has come to, as a read at its home at `at` (0: of the newest) sees it. Not counted as load: reads wait for
+   * it, for `outcomeMs` at most; then it rejects with UNAVAILABLE.
+   */
+  outcomeOf({ transaction, home }: Pick<Lock, 'transaction' | 'home'>, at: Version): Promise<DecidedReply> {
+    const { clock, limits, askOutcome } = this.#parts
+    return new Promise((resolve, reject) => {
+      askOutcome({ transaction, home, at }, clock.now() + limits.outcomeMs, (error, reply) =>
+        reply === undefined ? reject(error) : resolve(reply),
+      )
+    })
+  }
+
+  /**
+   * Sees to it that a transaction does not commit any more; resolves to the version that it has committed at, 0 when it never
+   * will. `over`: so it was, and nothing of it is left.
+   */
+  async abort(transaction: TransactionId, home: Key, deadlineMs: number): Promise<Version | 'over'> {
+    try {
+      return await this.#send(home, { step: 'abort', transaction }, deadlineMs)
+    } catch (error) {
+      if (!(error instanceof CordilleraError)) throw error
+      if (error.code === 'CONFLICT') return 0
+      // The range does not remember it any more, so that it surely does not begin there.
+      if (error.details?.expired === true) return 'over'
+      throw error
+    }
+  }
+
+  /** Resolves what of the transaction is locked at these keys. */
+  async resolve({ transaction, version }: DecidedTransaction, keys: readonly Key[], deadlineMs: number): Promise<void> {
+    await Promise.all(keys.map((key) => this.#send(key, { step: 'resolve', transaction, version }, deadlineMs)))
+  }
+
+  /** Resolves every lock of a transaction that is decided, then has its record forgotten. */
+  async end(decided: DecidedTransaction, deadlineMs: number): Promise<void> {
+    const { transaction, home, participants } = decided
+    await this.resolve(decided, participants, deadlineMs)
+    await this.#send(home, { step: 'forget', transaction }, deadlineMs)
+  }
+
+  async #write(mutations: readonly Mutation[], deadlineMs: number): Promise<Version> {
+    const { clock } = this.#parts
+    for (let tries = 0; ; tries++) {
+      const version = this.#isLocal(mutations)
+        ? await this.#writeGroup(mutations, deadlineMs)
+        : await this.#writeDistributed(mutations, deadlineMs)
+      if (version !== 'again') return version
+      this.counts.conflicts++
+      await this.#pause(tries)
+      if (clock.now() >= deadlineMs) throw conflict()
+    }
+  }
+
+  #isLocal(mutations: readonly Mutation[]): boolean {
+    const { rangeOf } = this.#parts
+    const home = rangeOf(mutations[0]!.key)
+    return home !== 0 && mutations.every(({ key }) => rangeOf(key) === home)
+  }
+
+  /** One command of one range. `again`: the range was cut between its keys, and surely nothing was written. */
+  async #writeGroup(mutations: readonly Mutation[], deadlineMs: number): Promise<Version | 'again'> {
+    const { outstanding, session } = this.#parts
+    const { key } = mutations[0]!
+    this.counts.groups++
+    // While it is held, no range forgets what the numbers above it came to.
+    const hold = outstanding.take()
+    const sequence = outstanding.take()
+    try {
+      return await this.#send(key, { step: 'group', mutations }, deadlineMs, { sequence })
+    } catch (error) {
+      if (!isScattered(error)) throw error
+      // It may have been written before the cut: the range of its first key knows, or makes sure that it never will be.
+      const known = await this.abort({ ...session, sequence }, key, deadlineMs).catch((failure) => {
+        throw unknownAfter(failure)
+      })
+      if (known === 'over') throw unknownAfter(undefined)
+      return known > 0 ? known : 'again'
+    } finally {
+      outstanding.onAnswered(hold)
+    }
+  }
+
+  async #writeDistributed(mutations: readonly Mutation[], deadlineMs: number): Promise<Version | 'again'> {
+    const { outstanding, session, clock, random, limits } = this.#parts
+    this.counts.distributed++
+    const home = mutations[0]!.key
+    const sequence = outstanding.take()
+    const transaction: TransactionId = { ...session, sequence }
+    const participants = mutations.slice(1).map(({ key }) => key)
+    const waitMs = limits.lockWaitMs + random.below(limits.lockWaitMs)
+    const locksDeadlineMs = Math.min(deadlineMs, clock.now() + waitMs + LOCK_ROUND_MS)
+    const locks = mutations.map((mutation, at) => {
+      const step = { step: 'lock', transaction, home, mutation, participants: at === 0 ? participants : [] } as const
+      return this.#send(mutation.key, step, locksDeadlineMs, at === 0 ? { sequence } : {})
+    })
+    const failures = (await Promise.allSettled(locks)).flatMap((lock) =>
+      lock.status === 'rejected' ? [lock.reason] : [],
+    )
+    const ended = { transaction, home, participants }
+    if (failures.length > 0) {
+      this.#endLater(ended)
+      const final = failures.find((error) => !isWorthAnotherTry(error))
+      if (final !== undefined) throw final
+      return 'again'
+    }
+    try {
+      const version = await this.#send(home, { step: 'commit', transaction }, deadlineMs)
+      this.#endLater({ ...ended, version })
+      return version
+    } catch (error) {
+      // Whoever has aborted it in the meantime has had reason to think that nobody was there.
+      if (error instanceof CordilleraError && error.code === 'CONFLICT') {
+        this.#endLater(ended)
+        return 'again'
+      }
+      if (error instanceof CordilleraError && error.code === 'UNAVAILABLE') this.#endLater(ended)
+      throw error
+    }
+  }
+
+  /** Nobody waits for it: what is left undone here, the leaders of the ranges do after a while. */
+  #endLater(ended: Omit<DecidedTransaction, 'version'> & { readonly version?: Version }): void {
+    const { clock, limits, logger } = this.#parts
+    const deadlineMs = clock.now() + limits.transactionEndMs
+    const { transaction, home, version } = ended
+    const decided = version === undefined ? this.abort(transaction, home, deadlineMs) : Promise.resolve(version)
+    decided
+      .then((known) => (known === 'over' ? undefined : this.end({ ...ended, version: known }, deadlineMs)))
+      .catch((error) => logger.debug('transaction-left', { error: String(error) }))
+  }
+
+  #send(
+    key: Key,
+    step: TransactionStep,
+    deadlineMs: number,
+    options: { readonly sequence?: number; readonly guard?: WriteGuard } = {},
+  ): Promise<Version> {
+    const { send, outstanding } = this.#parts
+    const { sequence = outstanding.take(), guard } = options
+    const command: Command = { kind: 'transaction', sequence, key, step, ...(guard === undefined ? {} : { guard }) }
+    return new Promise((resolve, reject) => {
+      send(command, deadlineMs, (error, version) => (error === undefined ? resolve(version) : reject(error)))
+    })
+  }
+
+  #pause(tries: number): Promise<void> {
+    const { clock, random, limits } = this.#parts
+    const mostMs = limits.lockPauseMs * 2 ** Math.min(tries, 5)
+    return new Promise((resolve) => clock.after(1 + random.below(mostMs), resolve))
+  }
+}
+
+/** What locks may take besides waiting for others. */
+const LOCK_ROUND_MS = 1_000
+
+function isScattered(error: unknown): boolean {
+  return error instanceof CordilleraError && error.details?.scattered === true
+}
+
+function conflict(): CordilleraError {
+  const detail = 'other transactions had locked what this one was to write; nothing was written. Try again'
+  return new CordilleraError('UNAVAILABLE', { detail })
+}
+
+function unknownAfter(cause: unknown): CordilleraError {
+  const detail =
+    'the range was cut while the write was under way, and its outcome did not arrive; read before writing again'
+  return new CordilleraError('OUTCOME_UNKNOWN', { detail, cause })
+}
+
+/** The lock may have met another one, or nobody who answers; either way the transaction is aborted and tried anew. */
+function isWorthAnotherTry(error: unknown): boolean {
+  if (!(error instanceof CordilleraError)) return false
+  return error.code === 'UNAVAILABLE' || error.code === 'OUTCOME_UNKNOWN' || error.code === 'CONFLICT'
+}
+
+/** The last mutation of each key, in the order of first mention. Throws as `write` rejects. */
+function checked(mutations: readonly Mutation[]): readonly Mutation[] {
+  if (mutations.length === 0) throw new CordilleraError('BAD_REQUEST', { detail: 'a batch of nothing' })
+  const distinct = new Map<Key, Mutation>()
+  let bytes = 0
+  for (const mutation of mutations) {
+    const { key } = mutation
+    const valueBytes = mutation.kind === 'put' ? mutation.value.length : 0
+    const refusal = refuseKey(key.length) ?? refuseValue(valueBytes)
+    if (refusal !== undefined) throw refusal
+    bytes += key.length + valueBytes
+    distinct.set(key, mutation)
+  }
+  if (bytes <= BATCH_BYTES_MAX) return [...distinct.values()]
+  const detail = `a batch of ${bytes} bytes of keys and values; at most ${BATCH_BYTES_MAX} are taken`
+  throw new CordilleraError('BATCH_TOO_LARGE', { detail })
+}
