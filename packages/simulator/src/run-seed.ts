@@ -92,7 +92,9 @@ export async function runSeed({ options, runTurns, onEvent }: RunSeedOptions): P
   const promises = new PromiseClients(cluster, ranges)
   const bank = options.bank === undefined ? undefined : new Bank(cluster, options.bank)
   const faults = new FaultSchedule(cluster, options.faults)
-  const stopClients = (): void => [workload, promises, bank].forEach((clients) => clients?.stop())
+  const stopClients = (): void => {
+    for (const clients of [workload, promises, bank]) clients?.stop()
+  }
   const violations: string[] = []
   try {
     cluster.startAll()
