@@ -4,7 +4,7 @@ import { type Descriptor, spanContains } from './descriptor.js'
 import { PREFIXED_KEY_BYTES_MAX, VALUE_BYTES_MAX } from './limits.js'
 import { isFrozen } from './merge.js'
 import type { OperationMemory, SessionMemory } from './operation-memory.js'
-import { OUTCOME_EXPIRED, OUTCOME_LOCKED, OUTCOME_MEMORY_FULL, type OutcomeCode } from './outcome.js'
+import { OUTCOME_ABORTED, OUTCOME_EXPIRED, OUTCOME_LOCKED, OUTCOME_MEMORY_FULL, type OutcomeCode } from './outcome.js'
 import type { TransactionStep } from './transaction-command.js'
 import { DELETED, Write } from './write.js'
 import { readFlags, readSequence, readStamp, readStep, readWriteBlockHeader, TRANSACTION } from './write-block.js'
@@ -189,7 +189,8 @@ class EntryApplication {
       key,
       version,
     )
-    if (idempotency !== undefined && outcome !== OUTCOME_LOCKED) memory.addIdempotent(idempotency, outcome)
+    const isFinal = outcome !== OUTCOME_LOCKED && outcome !== OUTCOME_ABORTED
+    if (idempotency !== undefined && isFinal) memory.addIdempotent(idempotency, outcome)
     return outcome
   }
 

@@ -52,6 +52,8 @@ export function applyTransactionStep(
     case 'resolve':
       resolve(view, step.transaction, key, step.version)
       return version
+    case 'recall':
+      return OUTCOME_ABORTED
     case 'forget': {
       const { transactions } = view.memory
       if (transactions.recordOf(step.transaction)?.state !== 'pending') transactions.removeRecord(step.transaction)

@@ -15,7 +15,7 @@ import {
  * right in `decisions/0003-transactions.md`.
  *
  * The body of a command is `u8 step`, then: group: `varint count, count × mutation`; lock: `transaction, bytes home, mutation,
- * varint count, count × key`; commit, abort, forget: `transaction`; resolve: `transaction, varint version`. A transaction is
+ * varint count, count × key`; commit, abort, forget: `transaction`; resolve: `transaction, varint version`; recall: nothing. A transaction is
  * `varint nodeId, varint incarnation, varint sequence`; a mutation `u8 kind | guards, key, guards, [bytes value]`.
  */
 
@@ -51,8 +51,10 @@ export type TransactionStep =
   | { readonly step: 'resolve'; readonly transaction: TransactionId; readonly version: Version }
   /** At home. All of its locks are resolved. */
   | { readonly step: 'forget'; readonly transaction: TransactionId }
+  /** What the operation with the command's idempotency id has come to; `aborted` where none is known. Changes nothing. */
+  | { readonly step: 'recall' }
 
-const STEPS = ['group', 'lock', 'commit', 'abort', 'resolve', 'forget'] as const
+const STEPS = ['group', 'lock', 'commit', 'abort', 'resolve', 'forget', 'recall'] as const
 const CHECK = 3
 export const TRANSACTION_BODY_BYTES_MAX = 2 * BATCH_BYTES_MAX
 
@@ -65,6 +67,7 @@ export function encodeTransactionStep(step: TransactionStep): Uint8Array {
     for (const mutation of step.mutations) writeMutation(writer, mutation)
     return writer.take()
   }
+  if (step.step === 'recall') return writer.take()
   writeTransactionId(writer, step.transaction)
   if (step.step === 'lock') {
     writer.key(step.home)
@@ -90,6 +93,7 @@ function decodeBody(reader: ByteReader, step: (typeof STEPS)[number]): Transacti
     if (mutations.length === 0) throw malformed('a group of nothing')
     return { step, mutations }
   }
+  if (step === 'recall') return { step }
   const transaction = readTransactionId(reader)
   if (step === 'resolve') return { step, transaction, version: reader.varint() }
   if (step !== 'lock') return { step, transaction }

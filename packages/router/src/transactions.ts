@@ -67,17 +67,18 @@ export class Transactions {
 
   /**
    * All of the mutations, or none, at the version it resolves to. Of several of one key the last counts. Values must not change
-   * until then. Rejects with BAD_REQUEST (no mutation), KEY_TOO_LARGE, VALUE_TOO_LARGE, BATCH_TOO_LARGE, OVERLOADED, CLOSED,
-   * VERSION_MISMATCH (a guard fails), DISK_FULL and UNAVAILABLE, when surely nothing was, or will be, written; and with
+   * until then. `idempotency`, as in `WriteGuard`, makes it one operation with every other write of that id and these keys. Rejects with BAD_REQUEST (no mutation), KEY_TOO_LARGE, VALUE_TOO_LARGE, BATCH_TOO_LARGE, OVERLOADED, CLOSED,
+   * IDEMPOTENCY_KEY_REUSED, VERSION_MISMATCH (a guard fails), DISK_FULL and UNAVAILABLE, when surely nothing was, or will be, written; and with
    * OUTCOME_UNKNOWN.
    */
-  async write(mutations: readonly Mutation[], deadlineMs: number): Promise<Version> {
+  async write(mutations: readonly Mutation[], deadlineMs: number, idempotency?: Uint8Array): Promise<Version> {
     const distinct = checked(mutations)
+    const guard = idempotency === undefined ? undefined : { idempotency }
     const [first] = distinct
     const refusal = this.#parts.tryAdmit(first!.key, 0)
     if (refusal !== undefined) throw refusal
     try {
-      return await this.#write(distinct, deadlineMs)
+      return await this.#write(distinct, deadlineMs, guard)
     } finally {
       this.#parts.onAnswered()
     }
@@ -124,12 +125,12 @@ export class Transactions {
     await this.#send(home, { step: 'forget', transaction }, deadlineMs)
   }
 
-  async #write(mutations: readonly Mutation[], deadlineMs: number): Promise<Version> {
+  async #write(mutations: readonly Mutation[], deadlineMs: number, guard: WriteGuard | undefined): Promise<Version> {
     const { clock } = this.#parts
     for (let tries = 0; ; tries++) {
       const version = this.#isLocal(mutations)
-        ? await this.#writeGroup(mutations, deadlineMs)
-        : await this.#writeDistributed(mutations, deadlineMs)
+        ? await this.#writeGroup(mutations, deadlineMs, guard)
+        : await this.#writeDistributed(mutations, deadlineMs, guard)
       if (version !== 'again') return version
       this.counts.conflicts++
       await this.#pause(tries)
@@ -144,7 +145,11 @@ export class Transactions {
   }
 
   /** One command of one range. `again`: the range was cut between its keys, and surely nothing was written. */
-  async #writeGroup(mutations: readonly Mutation[], deadlineMs: number): Promise<Version | 'again'> {
+  async #writeGroup(
+    mutations: readonly Mutation[],
+    deadlineMs: number,
+    guard: WriteGuard | undefined,
+  ): Promise<Version | 'again'> {
     const { outstanding, session } = this.#parts
     const { key } = mutations[0]!
     this.counts.groups++
@@ -152,7 +157,7 @@ export class Transactions {
     const hold = outstanding.take()
     const sequence = outstanding.take()
     try {
-      return await this.#send(key, { step: 'group', mutations }, deadlineMs, { sequence })
+      return await this.#send(key, { step: 'group', mutations }, deadlineMs, { sequence, guard })
     } catch (error) {
       if (!isScattered(error)) throw error
       // It may have been written before the cut: the range of its first key knows, or makes sure that it never will be.
@@ -166,10 +171,16 @@ export class Transactions {
     }
   }
 
-  async #writeDistributed(mutations: readonly Mutation[], deadlineMs: number): Promise<Version | 'again'> {
+  async #writeDistributed(
+    mutations: readonly Mutation[],
+    deadlineMs: number,
+    guard: WriteGuard | undefined,
+  ): Promise<Version | 'again'> {
     const { outstanding, session, clock, random, limits } = this.#parts
     this.counts.distributed++
     const home = mutations[0]!.key
+    const before = guard === undefined ? undefined : await this.#recall(home, guard, deadlineMs)
+    if (before !== undefined) return before
     const sequence = outstanding.take()
     const transaction: TransactionId = { ...session, sequence }
     const participants = mutations.slice(1).map(({ key }) => key)
@@ -190,8 +201,9 @@ export class Transactions {
       return 'again'
     }
     try {
-      const version = await this.#send(home, { step: 'commit', transaction }, deadlineMs)
-      this.#endLater({ ...ended, version })
+      const version = await this.#send(home, { step: 'commit', transaction }, deadlineMs, { guard })
+      // With an id, the version may be that of an earlier try.
+      this.#endLater(guard === undefined ? { ...ended, version } : ended)
       return version
     } catch (error) {
       // Whoever has aborted it in the meantime has had reason to think that nobody was there.
@@ -200,6 +212,16 @@ export class Transactions {
         return 'again'
       }
       if (error instanceof CordilleraError && error.code === 'UNAVAILABLE') this.#endLater(ended)
+      throw error
+    }
+  }
+
+  /** What an earlier try of the same operation came to; undefined: nothing yet. */
+  async #recall(home: Key, guard: WriteGuard, deadlineMs: number): Promise<Version | undefined> {
+    try {
+      return await this.#send(home, { step: 'recall' }, deadlineMs, { guard })
+    } catch (error) {
+      if (error instanceof CordilleraError && error.code === 'CONFLICT') return undefined
       throw error
     }
   }
@@ -219,7 +241,7 @@ export class Transactions {
     key: Key,
     step: TransactionStep,
     deadlineMs: number,
-    options: { readonly sequence?: number; readonly guard?: WriteGuard } = {},
+    options: { readonly sequence?: number; readonly guard?: WriteGuard | undefined } = {},
   ): Promise<Version> {
     const { send, outstanding } = this.#parts
     const { sequence = outstanding.take(), guard } = options

@@ -77,7 +77,7 @@ export type RangeInfo = Readonly<Omit<RangeRow, 'encoding' | 'replicas'>> & {
 export const RangesSchema = Type.Object({ ranges: Type.Array(RangeSchema), cursor: Type.Optional(CursorSchema) })
 
 const LimitSchema = Type.Integer({ minimum: 1, maximum: 10_000, description: 'Of a page; 1,000 if left out.' })
-const KeyspaceSchema = Type.String({ description: 'The keyspace of the keys; `default` if left out.' })
+export const KeyspaceSchema = Type.String({ description: 'The keyspace of the keys; `default` if left out.' })
 
 export const NoQuery = Type.Object({}, { additionalProperties: false })
 

@@ -24,6 +24,8 @@ export interface ApiRoute {
   readonly query?: TObject
   /** Of anything but a GET. Left out: a body is empty or `{}`. */
   readonly body?: RouteBody
+  /** Left out: `BODY_BYTES_MAX`. */
+  readonly bodyBytesMax?: number
   readonly answers: Readonly<Record<number, ApiAnswer>>
   /** Besides those that any route may answer. */
   readonly refusals: readonly ErrorCode[]
@@ -75,6 +77,7 @@ function addRoute(app: FastifyInstance, route: ApiRoute): void {
   app.route({
     method,
     url: path.replace(PARAMETER, ID),
+    ...(route.bodyBytesMax === undefined ? {} : { bodyLimit: route.bodyBytesMax }),
     schema: { querystring: query, ...(PARAMETER.test(path) ? { params: IdParams } : {}), response },
     handler: (request, reply) => {
       if (method !== 'GET') {

@@ -1,6 +1,7 @@
 import type { Clock, Logger } from '@cordillera/base'
 import type { FastifyInstance } from 'fastify'
 import { type ApiRoute, addRoutes, type Resource } from './api-route.js'
+import { batchRoute } from './batch-route.js'
 import { clusterRoutes } from './cluster-routes.js'
 import type { Gate } from './gate.js'
 import { healthRoutes } from './health-routes.js'
@@ -23,6 +24,7 @@ export function addApiRoutes(app: FastifyInstance, ports: ApiPorts): Resource[] 
   const { gate, metrics } = ports
   const routes = [
     scanRoute(ports),
+    batchRoute(ports),
     ...clusterRoutes(gate),
     ...operatorRoutes(ports),
     ...settingsRoutes(gate),

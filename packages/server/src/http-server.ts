@@ -3,9 +3,16 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net'
 import { type Clock, CordilleraError, type Logger } from '@cordillera/base'
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from '@cordillera/ranges'
-import fastify, { type ConnectionError, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify'
+import fastify, {
+  type ConnectionError,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify'
 import type { Resource } from './api-route.js'
 import { addApiRoutes } from './api-routes.js'
+import { BATCH_BODY_BYTES_MAX, BATCH_PATH } from './batch-route.js'
 import { Gate } from './gate.js'
 import { BODY_BYTES_MAX } from './json-body.js'
 import { KV_PATH, KvHandler } from './kv-handler.js'
@@ -182,7 +189,8 @@ function createApp(
   const app = fastify({
     logger: false,
     clientErrorHandler: answerUnparsable,
-    frameworkErrors: (error, _, reply) => void replyProblem(reply as FastifyReply, frameworkProblem(error, logger)),
+    frameworkErrors: (error, request, reply) =>
+      void replyProblem(reply as FastifyReply, frameworkProblem(error, request, logger)),
     ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: false, allErrors: false } },
     serverFactory: (handler) => {
       const server = createServer(
@@ -204,7 +212,9 @@ function createApp(
       return server
     },
   })
-  app.setErrorHandler((error: FastifyError, _, reply) => replyProblem(reply, frameworkProblem(error, logger)))
+  app.setErrorHandler((error: FastifyError, request, reply) =>
+    replyProblem(reply, frameworkProblem(error, request, logger)),
+  )
   return app
 }
 
@@ -227,7 +237,11 @@ function replyProblem(reply: FastifyReply, error: CordilleraError): FastifyReply
 }
 
 /** What fastify refuses by itself (schemas, URLs, media types) is the client's mistake; the rest is a defect. */
-function frameworkProblem(error: FastifyError, logger: Logger): CordilleraError {
+function frameworkProblem(
+  error: FastifyError,
+  request: Pick<FastifyRequest, 'routeOptions'>,
+  logger: Logger,
+): CordilleraError {
   if (error.validation !== undefined) {
     const first = error.validation[0]
     const unknown = first?.params.additionalProperty
@@ -235,7 +249,9 @@ function frameworkProblem(error: FastifyError, logger: Logger): CordilleraError 
     return new CordilleraError('BAD_REQUEST', { detail })
   }
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
-    return new CordilleraError('BAD_REQUEST', { detail: `the body has at most ${BODY_BYTES_MAX} bytes` })
+    const bytesMax = request.routeOptions.url === BATCH_PATH ? BATCH_BODY_BYTES_MAX : BODY_BYTES_MAX
+    const code = bytesMax > BODY_BYTES_MAX ? 'BATCH_TOO_LARGE' : 'BAD_REQUEST'
+    return new CordilleraError(code, { detail: `the body has at most ${bytesMax} bytes` })
   }
   if (error.code === 'FST_ERR_BAD_URL') return new CordilleraError('BAD_ENCODING', { detail: error.message })
   const isClientMistake = error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500

@@ -49,7 +49,7 @@ export function checkedBody({ schema, required }: RouteBody, body: unknown): obj
   }
   for (const [name, value] of members) {
     const member = schema.properties[name]!
-    if (!Value.Check(member, value)) throw refusal(`${name} is ${expectation(member)}, not ${shown(value)}`)
+    if (!Value.Check(member, value)) throw refusalOf(name, member, value)
   }
   return body
 }
@@ -69,6 +69,16 @@ function refuseUnknownMembers({ properties }: TObject, body: object): void {
   if (unknown === undefined) return
   const takes = known.length === 0 ? 'the body has no members here' : `known are ${known.join(', ')}`
   throw refusal(`unknown member ${shown(unknown)}; ${takes}`)
+}
+
+/** Of a list, what is wrong with the first item that is wrong. */
+function refusalOf(name: string, member: TSchema, value: unknown): CordilleraError {
+  const { items, minItems = 0 } = member as { items?: TSchema; minItems?: number }
+  if (items === undefined) return refusal(`${name} is ${expectation(member)}, not ${shown(value)}`)
+  if (!Array.isArray(value)) return refusal(`${name} is a list, not ${shown(value)}`)
+  if (value.length < minItems) return refusal(`${name} has at least ${minItems} of them`)
+  const at = value.findIndex((item) => !Value.Check(items, item))
+  return refusal(`${name}[${at}] is not one of what the API takes here: ${shown(value[at])}`)
 }
 
 /** In words, what the schema of a member allows. */

@@ -1,5 +1,5 @@
 import type { CordilleraError, Key, NodeId, Version } from '@cordillera/base'
-import type { Span, WriteGuard } from '@cordillera/ranges'
+import type { Mutation, Span, WriteGuard } from '@cordillera/ranges'
 import type { ClusterInfo, NodeInfo, RangeInfo } from './admin-schemas.js'
 import type { NODE_COMMANDS, OperatorInfo, RangeExplanation, RangeHashes } from './operator-schemas.js'
 import type { ClusterSettings } from './settings-schema.js'
@@ -86,8 +86,17 @@ export interface ServedRouter {
   get(key: Key, deadlineMs: number, done: ReadDone): void
   /** Rejects with SNAPSHOT_EXPIRED when versions that the snapshot needs may be gone. */
   scan(request: ScanPage, deadlineMs: number): Promise<ScannedPage>
+  readonly transactions: ServedTransactions
   /** The same span behind each prefix, merged in the order of what stands behind them. Otherwise as {@link scan}. */
   scanMerged(request: MergedScanPage, deadlineMs: number): Promise<ScannedPage>
+}
+
+export interface ServedTransactions {
+  /**
+   * All of the mutations, which have distinct keys or of which the last of a key counts, or none; resolves to the version of all.
+   * Rejects as `put` fails, and with BATCH_TOO_LARGE.
+   */
+  write(mutations: readonly Mutation[], deadlineMs: number, idempotency?: Uint8Array): Promise<Version>
 }
 
 export type WriteDone = (error: CordilleraError | undefined, version: Version) => void

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
 import { CordilleraError, type Key, type Version } from '@cordillera/base'
-import type { WriteGuard } from '@cordillera/ranges'
+import type { Mutation, WriteGuard } from '@cordillera/ranges'
 import type { ClusterInfo, NodeInfo, RangeInfo } from '../admin-schemas.js'
 import type { OperatorInfo, RangeExplanation, RangeHashes } from '../operator-schemas.js'
 import type {
@@ -69,6 +69,15 @@ export class FakeNode implements ServedNode, ServedPlacement {
       if (this.failure !== undefined) throw this.failure
       if (this.pagesMax-- <= 0) throw new CordilleraError('UNAVAILABLE', { detail: 'no leader' })
       return this.#scan(page)
+    },
+    transactions: {
+      write: async (mutations, deadlineMs, idempotency) => {
+        this.deadlines.push(deadlineMs)
+        this.#failIfAsked()
+        const outcome = this.#once(() => this.#runAll(mutations), idempotency)
+        if (outcome instanceof Error) throw outcome
+        return outcome
+      },
     },
     scanMerged: async (page, deadlineMs) => {
       this.deadlines.push(deadlineMs)
@@ -160,21 +169,36 @@ export class FakeNode implements ServedNode, ServedPlacement {
     this.deadlines.push(deadlineMs)
     this.guards.push(guard)
     this.#answer(() => {
-      const outcome = this.failure ?? this.#once(key, value, guard)
+      const outcome = this.failure ?? this.#once(() => this.#run(key, value, guard), guard?.idempotency)
       if (outcome instanceof Error) done(outcome, 0)
       else done(undefined, outcome)
     })
   }
 
-  #once(key: Key, value: Uint8Array | undefined, guard: WriteGuard | undefined): Outcome {
-    if (guard?.idempotency === undefined) return this.#run(key, value, guard)
-    const hex = Buffer.from(guard.idempotency).toString('hex')
+  #once(run: () => Outcome, idempotency: Uint8Array | undefined): Outcome {
+    if (idempotency === undefined) return run()
+    const hex = Buffer.from(idempotency).toString('hex')
     const [id, fingerprint] = [hex.slice(0, 32), hex.slice(32)]
     const known = this.#operations.get(id)
     if (known !== undefined && known.fingerprint !== fingerprint) return new CordilleraError('IDEMPOTENCY_KEY_REUSED')
-    const outcome = known?.outcome ?? this.#run(key, value, guard)
+    const outcome = known?.outcome ?? run()
     this.#operations.set(id, { fingerprint, outcome })
     return outcome
+  }
+
+  /** All of it at one version, or nothing. */
+  #runAll(mutations: readonly Mutation[]): Outcome {
+    for (const { key, guard } of mutations) {
+      const version = this.data.get(key)?.version ?? 0
+      const isMet = (guard?.ifVersion ?? version) === version
+      if (!isMet) return new CordilleraError('VERSION_MISMATCH', { details: { version } })
+    }
+    const written = ++this.#version
+    for (const mutation of mutations) {
+      if (mutation.kind === 'put') this.data.set(mutation.key, { version: written, value: mutation.value })
+      else if (mutation.kind === 'delete') this.data.delete(mutation.key)
+    }
+    return written
   }
 
   #run(key: Key, value: Uint8Array | undefined, guard: WriteGuard | undefined): Outcome {
