@@ -171,7 +171,7 @@ class EntryApplication {
     return { kind: 'applied', outcomes }
   }
 
-  #applyStep(step: TransactionStep, { key, version }: Write, guard: WriteGuard | undefined): OutcomeCode {
+  #applyStep(step: TransactionStep, { version }: Write, guard: WriteGuard | undefined): OutcomeCode {
     const { memory } = this.#view
     const idempotency = guard?.idempotency
     const known = idempotency === undefined ? undefined : memory.findIdempotent(idempotency)
@@ -186,7 +186,6 @@ class EntryApplication {
         },
       },
       step,
-      key,
       version,
     )
     const isFinal = outcome !== OUTCOME_LOCKED && outcome !== OUTCOME_ABORTED

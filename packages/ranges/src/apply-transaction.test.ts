@@ -47,7 +47,7 @@ class TestRange {
   }
 
   begin(transaction: TransactionId, home: Key, mutation: Mutation, participants: Key[] = []): number {
-    const step = { step: 'lock', transaction, home, mutation, participants } as const
+    const step = { step: 'lock', transaction, home, mutations: [mutation], participants } as const
     return this.step(mutation.key, step, mutation.key === home ? transaction.sequence : undefined)
   }
 
@@ -149,14 +149,31 @@ describe('a transaction', () => {
     const range = new TestRange()
     const one = transaction(1000)
     range.begin(one, 'home', put('b', 'new'))
-    range.step('b', { step: 'resolve', transaction: transaction(1001), version: 400 })
+    range.step('b', { step: 'resolve', transaction: transaction(1001), version: 400, keys: ['b'] })
     expect(range.memory.transactions.hasLocks).toBe(true)
-    range.step('b', { step: 'resolve', transaction: one, version: 115 })
-    range.step('b', { step: 'resolve', transaction: one, version: 116 })
+    range.step('b', { step: 'resolve', transaction: one, version: 115, keys: ['b'] })
+    range.step('b', { step: 'resolve', transaction: one, version: 116, keys: ['b'] })
     expect(range.data.get('b')).toEqual({ version: 115, value: 'new' })
     range.begin(one, 'home', { kind: 'delete', key: 'b' })
-    range.step('b', { step: 'resolve', transaction: one, version: 0 })
+    range.step('b', { step: 'resolve', transaction: one, version: 0, keys: ['b'] })
     expect(range.data.get('b')!.value).toBe('new')
+  })
+
+  it('locks its keys in a range together or not at all, and resolves those beside its record as it is decided', () => {
+    const range = new TestRange()
+    const [one, other] = [transaction(1000), transaction(1001)]
+    const both = (id: TransactionId) => {
+      const mutations = [put('b', '1'), put('c', '2')]
+      return range.step('b', { step: 'lock', transaction: id, home: 'b', mutations, participants: ['c'] }, id.sequence)
+    }
+    range.begin(other, 'q', put('c', 'rival'))
+    expect(both(one)).toBe(OUTCOME_LOCKED)
+    expect([...range.memory.transactions.locks()].map(({ mutation }) => mutation.key)).toEqual(['c'])
+    range.step('c', { step: 'resolve', transaction: other, version: 0, keys: ['c'] })
+    expect(both(one)).toBeGreaterThan(0)
+    const version = range.step('b', { step: 'commit', transaction: one })
+    expect(Object.fromEntries(range.data)).toEqual({ b: { version, value: '1' }, c: { version, value: '2' } })
+    expect(range.memory.transactions.hasLocks).toBe(false)
   })
 
   it('that is pending is not forgotten', () => {
@@ -242,11 +259,16 @@ describe('parts of transactions', () => {
   const step: fc.Arbitrary<TransactionStep> = fc.oneof(
     fc.array(mutation, { minLength: 1, maxLength: 4 }).map((mutations) => ({ step: 'group' as const, mutations })),
     fc.record({
-      ...{ step: fc.constant('lock' as const), transaction: id, home: key, mutation },
+      ...{ step: fc.constant('lock' as const), transaction: id, home: key },
+      mutations: fc.array(mutation, { minLength: 1, maxLength: 3 }),
       participants: fc.array(key, { maxLength: 3 }),
     }),
     fc.record({ step: fc.constantFrom('commit' as const, 'abort' as const, 'forget' as const), transaction: id }),
-    fc.record({ step: fc.constant('resolve' as const), transaction: id, version: number }),
+    fc.record({
+      ...{ step: fc.constant('resolve' as const), transaction: id, version: number },
+      keys: fc.array(key, { maxLength: 3 }),
+    }),
+    fc.constant({ step: 'recall' as const }),
   )
 
   it('are read as they were written, and any other bytes are refused without harm', () => {
@@ -264,9 +286,7 @@ describe('parts of transactions', () => {
             steps.map(([k, s], i) => ({ kind: 'transaction', sequence: i + 1, key: k, step: s })),
           )
           const bringsPut = steps.some(
-            ([, s]) =>
-              (s.step === 'group' && s.mutations.some(({ kind }) => kind === 'put')) ||
-              (s.step === 'lock' && s.mutation.kind === 'put'),
+            ([, s]) => (s.step === 'group' || s.step === 'lock') && s.mutations.some(({ kind }) => kind === 'put'),
           )
           expect(holdsPut(block)).toBe(bringsPut)
           const damaged = Buffer.from(block)

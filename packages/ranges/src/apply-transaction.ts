@@ -9,7 +9,7 @@ import {
   OUTCOME_MEMORY_FULL,
   type OutcomeCode,
 } from './outcome.js'
-import type { Mutation, TransactionId, TransactionStep } from './transaction-command.js'
+import { keysOfStep, type Mutation, type TransactionId, type TransactionStep } from './transaction-command.js'
 import { isSameTransaction, type Lock, TRANSACTIONS_BYTES_MAX, type TransactionRecord } from './transaction-memory.js'
 import { Write } from './write.js'
 import type { WriteGuard } from './write-guard.js'
@@ -29,28 +29,22 @@ export interface TransactionView {
 
 /** Whether the step touches nothing outside of the span. Its key does not, either. */
 export function isStepWithin(span: Span, step: TransactionStep): boolean {
-  if (step.step !== 'group') return true
-  return step.mutations.every(({ key }) => spanContains(span, key))
+  return keysOfStep(step).every((key) => spanContains(span, key))
 }
 
-/** `key` and `version` are the command's. */
-export function applyTransactionStep(
-  view: TransactionView,
-  step: TransactionStep,
-  key: Key,
-  version: Version,
-): OutcomeCode {
+/** `version` is the command's. */
+export function applyTransactionStep(view: TransactionView, step: TransactionStep, version: Version): OutcomeCode {
   switch (step.step) {
     case 'group':
       return applyGroup(view, step.mutations, version)
     case 'lock':
-      return lock(view, step, key, version)
+      return lock(view, step, version)
     case 'commit':
       return commit(view, step.transaction, version)
     case 'abort':
       return abort(view, step.transaction)
     case 'resolve':
-      resolve(view, step.transaction, key, step.version)
+      for (const key of step.keys) resolve(view, step.transaction, key, step.version)
       return version
     case 'recall':
       return OUTCOME_ABORTED
@@ -74,30 +68,39 @@ export function failedGuard(guard: WriteGuard | undefined, newest: Version): Out
 }
 
 function applyGroup(view: TransactionView, mutations: readonly Mutation[], version: Version): OutcomeCode {
-  const { transactions } = view.memory
-  for (const { key } of mutations) if (transactions.lockOf(key) !== undefined) return OUTCOME_LOCKED
-  for (const { key, guard } of mutations) {
-    const failure = failedGuard(guard, view.newestOf(key))
-    if (failure !== undefined) return failure
-  }
+  const refusal = refusalOf(view, mutations)
+  if (refusal !== undefined) return refusal
   for (const mutation of mutations) takeEffect(view, mutation, version)
   return version
 }
 
 function lock(
   view: TransactionView,
-  { transaction, home, mutation, participants }: Extract<TransactionStep, { step: 'lock' }>,
-  key: Key,
+  { transaction, home, mutations, participants }: Extract<TransactionStep, { step: 'lock' }>,
   version: Version,
 ): OutcomeCode {
   const { transactions } = view.memory
-  if (transactions.lockOf(key) !== undefined) return OUTCOME_LOCKED
-  const failure = failedGuard(mutation.guard, view.newestOf(key))
-  if (failure !== undefined) return failure
+  const refusal = refusalOf(view, mutations)
+  if (refusal !== undefined) return refusal
   if (transactions.bytes >= TRANSACTIONS_BYTES_MAX) return OUTCOME_MEMORY_FULL
-  if (key === home) transactions.setRecord({ transaction, home, participants, state: 'pending', version: 0 })
-  transactions.addLock({ transaction, home, mutation, since: version })
+  for (const mutation of mutations) {
+    if (mutation.key === home) {
+      transactions.setRecord({ transaction, home, participants, state: 'pending', version: 0 })
+    }
+    transactions.addLock({ transaction, home, mutation, since: version })
+  }
   return version
+}
+
+/** One of the keys is locked, or the guard of one fails; undefined: neither. */
+function refusalOf(view: TransactionView, mutations: readonly Mutation[]): OutcomeCode | undefined {
+  const { transactions } = view.memory
+  for (const { key } of mutations) if (transactions.lockOf(key) !== undefined) return OUTCOME_LOCKED
+  for (const { key, guard } of mutations) {
+    const failure = failedGuard(guard, view.newestOf(key))
+    if (failure !== undefined) return failure
+  }
+  return undefined
 }
 
 function commit(view: TransactionView, transaction: TransactionId, version: Version): OutcomeCode {
@@ -124,13 +127,13 @@ function abort(view: TransactionView, transaction: TransactionId): OutcomeCode {
   return outcome !== undefined && outcome > 0 ? outcome : OUTCOME_ABORTED
 }
 
-/** The record says so from now on, and the operation that began it came to that. */
+/** The record says so from now on, the operation that began it came to that, and the locks that are here are resolved. */
 function decide(view: TransactionView, record: TransactionRecord): void {
   const { memory } = view
-  const { transaction, home, version } = record
+  const { transaction, home, participants, version } = record
   memory.transactions.setRecord(record)
   memory.decide(transaction, version > 0 ? version : OUTCOME_ABORTED)
-  resolve(view, transaction, home, version)
+  for (const key of [home, ...participants]) resolve(view, transaction, key, version)
 }
 
 function resolve(view: TransactionView, transaction: TransactionId, key: Key, version: Version): void {

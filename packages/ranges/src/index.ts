@@ -20,7 +20,7 @@ export * from './replica-change.js'
 export * from './split.js'
 export * from './spread.js'
 export * from './stored-value.js'
-export type { Mutation, TransactionId, TransactionStep } from './transaction-command.js'
+export { keysOfStep, type Mutation, type TransactionId, type TransactionStep } from './transaction-command.js'
 export { idOf, isSameTransaction, type Lock, TransactionMemory, type TransactionRecord } from './transaction-memory.js'
 export { Write } from './write.js'
 export {

@@ -14,8 +14,9 @@ import {
  * The commands of which transactions are made, and their byte layout. What they do is in `apply-transaction.ts`, why it is
  * right in `decisions/0003-transactions.md`.
  *
- * The body of a command is `u8 step`, then: group: `varint count, count × mutation`; lock: `transaction, bytes home, mutation,
- * varint count, count × key`; commit, abort, forget: `transaction`; resolve: `transaction, varint version`; recall: nothing. A transaction is
+ * The body of a command is `u8 step`, then: group: `varint count, count × mutation`; lock: `transaction, bytes home, varint
+ * count, count × mutation, varint count, count × key`; commit, abort, forget: `transaction`; resolve: `transaction, varint version,
+ * varint count, count × key`; recall: nothing. A transaction is
  * `varint nodeId, varint incarnation, varint sequence`; a mutation `u8 kind | guards, key, guards, [bytes value]`.
  */
 
@@ -33,22 +34,28 @@ export type TransactionStep =
   /** All of the mutations, which lie in one range, or none, at one version. */
   | { readonly step: 'group'; readonly mutations: readonly Mutation[] }
   /**
-   * Locks the mutation's key for the transaction, if its guard holds. `home` is where the transaction's record is; the lock of
-   * that key begins it, and names all others in `participants`.
+   * Locks the mutations' keys, which lie in one range, for the transaction, if all of their guards hold; or none of them. `home` is
+   * where the transaction's record is; the lock of that key begins it, and names all others, those beside it included, in
+   * `participants`.
    */
   | {
       readonly step: 'lock'
       readonly transaction: TransactionId
       readonly home: Key
-      readonly mutation: Mutation
+      readonly mutations: readonly Mutation[]
       readonly participants: readonly Key[]
     }
   /** At home. The transaction takes effect, at the version of this command, unless it was aborted. */
   | { readonly step: 'commit'; readonly transaction: TransactionId }
   /** At home. It never takes effect, unless it has. */
   | { readonly step: 'abort'; readonly transaction: TransactionId }
-  /** The lock's mutation takes effect at `version`; with 0, not at all. */
-  | { readonly step: 'resolve'; readonly transaction: TransactionId; readonly version: Version }
+  /** What the keys, which lie in one range, are locked with takes effect at `version`; with 0, not at all. */
+  | {
+      readonly step: 'resolve'
+      readonly transaction: TransactionId
+      readonly version: Version
+      readonly keys: readonly Key[]
+    }
   /** At home. All of its locks are resolved. */
   | { readonly step: 'forget'; readonly transaction: TransactionId }
   /** What the operation with the command's idempotency id has come to; `aborted` where none is known. Changes nothing. */
@@ -70,11 +77,10 @@ export function encodeTransactionStep(step: TransactionStep): Uint8Array {
   if (step.step === 'recall') return writer.take()
   writeTransactionId(writer, step.transaction)
   if (step.step === 'lock') {
-    writer.key(step.home)
-    writeMutation(writer, step.mutation)
-    writer.varint(step.participants.length)
-    for (const key of step.participants) writer.key(key)
-  } else if (step.step === 'resolve') writer.varint(step.version)
+    writer.key(step.home).varint(step.mutations.length)
+    for (const mutation of step.mutations) writeMutation(writer, mutation)
+    writeKeys(writer, step.participants)
+  } else if (step.step === 'resolve') writeKeys(writer.varint(step.version), step.keys)
   return writer.take()
 }
 
@@ -89,17 +95,32 @@ export function decodeTransactionStep(reader: ByteReader): TransactionStep {
 
 function decodeBody(reader: ByteReader, step: (typeof STEPS)[number]): TransactionStep {
   if (step === 'group') {
-    const mutations = readList(reader, readMutation)
-    if (mutations.length === 0) throw malformed('a group of nothing')
-    return { step, mutations }
+    return { step, mutations: readMutations(reader) }
   }
   if (step === 'recall') return { step }
   const transaction = readTransactionId(reader)
-  if (step === 'resolve') return { step, transaction, version: reader.varint() }
+  if (step === 'resolve') return { step, transaction, version: reader.varint(), keys: readList(reader, readKey) }
   if (step !== 'lock') return { step, transaction }
   const home = reader.key(PREFIXED_KEY_BYTES_MAX)
-  const mutation = readMutation(reader)
-  return { step, transaction, home, mutation, participants: readList(reader, readKey) }
+  const mutations = readMutations(reader)
+  return { step, transaction, home, mutations, participants: readList(reader, readKey) }
+}
+
+/** The keys besides the command's own that must lie in its range. */
+export function keysOfStep(step: TransactionStep): readonly Key[] {
+  if (step.step === 'resolve') return step.keys
+  return step.step === 'group' || step.step === 'lock' ? step.mutations.map(({ key }) => key) : []
+}
+
+function writeKeys(writer: ByteWriter, keys: readonly Key[]): void {
+  writer.varint(keys.length)
+  for (const key of keys) writer.key(key)
+}
+
+function readMutations(reader: ByteReader): Mutation[] {
+  const mutations = readList(reader, readMutation)
+  if (mutations.length === 0) throw malformed('no mutation')
+  return mutations
 }
 
 export function writeTransactionId(writer: ByteWriter, { nodeId, incarnation, sequence }: TransactionId): void {

@@ -254,8 +254,7 @@ export function readStep(reader: ByteReader): TransactionStep {
 
 /** Whether it takes room that was not taken before: what it decides on was counted when it was locked. */
 export function bringsValue(step: TransactionStep): boolean {
-  if (step.step === 'group') return step.mutations.some(({ kind }) => kind === 'put')
-  return step.step === 'lock' && step.mutation.kind === 'put'
+  return (step.step === 'group' || step.step === 'lock') && step.mutations.some(({ kind }) => kind === 'put')
 }
 
 /**

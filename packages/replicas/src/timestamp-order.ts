@@ -26,6 +26,10 @@ import { assert, type Term, type Version } from '@cordillera/base'
  * committed). A proposal of term t that the read did not wait for comes from rule 2 and 3 above S again. The floor
  * therefore need not outlive a term, and a new leader needs no timestamp of its own for one: rule 1 is that timestamp.
  *
+ * What a transaction wrote is resolved by an entry with a later timestamp than its version. That changes nothing: a reader at or
+ * above that version has met the lock, which rule 3 puts below it, and has been told of the commit; the commit itself is an
+ * entry like any other (`ranges/decisions/0003-transactions.md`).
+ *
  * Rule 2 also holds across terms, by the same argument, and is asserted when entries apply.
  */
 export class TimestampOrder {

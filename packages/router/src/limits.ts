@@ -22,11 +22,11 @@ export interface RouterLimits {
   readonly backoffMaxMs: number
   /** For so long after a range's disks were found to be full, values for it are refused without asking again. */
   readonly diskFullMs: number
-  /** A write that met a lock is sent again after a random pause of up to so long. */
+  /** A write, or lock, that met a lock is sent again after a random pause of up to so long. */
   readonly lockPauseMs: number
   /**
-   * A part of a transaction gives up behind another one's lock after so long, and up to as long again, at random: two that wait
-   * for each other do so once.
+   * A transaction gives up behind another one's lock after so long, and up to as long again, at random: below the time after which
+   * one that is left alone is aborted.
    */
   readonly lockWaitMs: number
   /** A reader behind a lock waits so long for what the lock's transaction has come to, and is asked to come again then. */
@@ -51,7 +51,7 @@ export const defaultRouterLimits: RouterLimits = {
   backoffMaxMs: 250,
   diskFullMs: 250,
   lockPauseMs: 10,
-  lockWaitMs: 100,
+  lockWaitMs: 1_000,
   outcomeMs: 2_000,
   transactionEndMs: 2_000,
   silentLeaderMs: 1000,

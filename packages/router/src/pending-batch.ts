@@ -190,15 +190,24 @@ export class WriteBatch extends PendingBatch<Version> {
     this.append(key.length, deadlineMs, done)
   }
 
-  /** Answers every operation with its outcome, as `errorOf` words it, but for those that met a lock. */
+  /**
+   * Answers every operation with its outcome, as `errorOf` words it, but for those that met a lock; a lock that met one is answered:
+   * its coordinator holds others, and decides how long it waits.
+   */
   answerOutcomes(outcomes: readonly OutcomeCode[], errorOf: (outcome: OutcomeCode) => CordilleraError): void {
+    const waits = outcomes.includes(OUTCOME_LOCKED) ? this.#waitsForLocks() : undefined
     for (let i = 0; i < outcomes.length; i++) {
       const outcome = outcomes[i]!
-      const done = outcome === OUTCOME_LOCKED ? undefined : this.settle(i)
+      const done = outcome === OUTCOME_LOCKED && waits?.[i] ? undefined : this.settle(i)
       if (done === undefined) continue
       if (outcome > 0) done(undefined, outcome)
       else done(errorOf(outcome), 0)
     }
+  }
+
+  #waitsForLocks(): boolean[] {
+    const { commands } = decodeWriteBlock(this.seal())
+    return commands.map((command) => !(command.kind === 'transaction' && command.step.step === 'lock'))
   }
 
   /** Answers the puts among its commands with `error`, or everything when there are none; returns how many that are. */
@@ -421,11 +430,10 @@ export function writeBytes(command: Command): number {
 
 function stepBytes(key: Key, step: TransactionStep): number {
   let bytes = key.length
-  if (step.step === 'group') for (const mutation of step.mutations) bytes += mutationBytes(mutation)
-  if (step.step === 'lock') {
-    bytes += mutationBytes(step.mutation)
-    for (const participant of step.participants) bytes += participant.length
-  }
+  if (step.step === 'group' || step.step === 'lock')
+    for (const mutation of step.mutations) bytes += mutationBytes(mutation)
+  if (step.step === 'lock') for (const participant of step.participants) bytes += participant.length
+  if (step.step === 'resolve') for (const resolved of step.keys) bytes += resolved.length
   return bytes
 }
 

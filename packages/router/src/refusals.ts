@@ -58,6 +58,11 @@ export function outcomeError(outcome: OutcomeCode, { route, node }: AnyBatch): C
       const detail = version === 0 ? 'the key is absent' : `the key's version is ${version}`
       return new CordilleraError('VERSION_MISMATCH', { detail, details: { version } })
     }
+    case 'locked':
+      return new CordilleraError('CONFLICT', {
+        detail: 'another transaction has locked the key',
+        details: { locked: true },
+      })
     case 'aborted':
       return new CordilleraError('CONFLICT', { detail: 'the transaction was aborted; nothing of it was written' })
     case 'reused':

@@ -99,7 +99,7 @@ export class Transactions {
 
   /**
    * Sees to it that a transaction does not commit any more; resolves to the version that it has committed at, 0 when it never
-   * will. `over`: so it was, and nothing of it is left.
+   * will. `over`: it is not there, and surely does not begin; what is still locked for it has not committed.
    */
   async abort(transaction: TransactionId, home: Key, deadlineMs: number): Promise<Version | 'over'> {
     try {
@@ -114,8 +114,17 @@ export class Transactions {
   }
 
   /** Resolves what of the transaction is locked at these keys. */
-  async resolve({ transaction, version }: DecidedTransaction, keys: readonly Key[], deadlineMs: number): Promise<void> {
-    await Promise.all(keys.map((key) => this.#send(key, { step: 'resolve', transaction, version }, deadlineMs)))
+  async resolve(decided: DecidedTransaction, keys: readonly Key[], deadlineMs: number): Promise<void> {
+    const { transaction, version } = decided
+    const resolved = this.#byRange(keys, (key) => key).map(async (group) => {
+      try {
+        await this.#send(group[0]!, { step: 'resolve', transaction, version, keys: group }, deadlineMs)
+      } catch (error) {
+        if (!isScattered(error)) throw error
+        await this.resolve(decided, group, deadlineMs)
+      }
+    })
+    await Promise.all(resolved)
   }
 
   /** Resolves every lock of a transaction that is decided, then has its record forgotten. */
@@ -130,11 +139,11 @@ export class Transactions {
     for (let tries = 0; ; tries++) {
       const version = this.#isLocal(mutations)
         ? await this.#writeGroup(mutations, deadlineMs, guard)
-        : await this.#writeDistributed(mutations, deadlineMs, guard)
+        : await this.#writeDistributed(mutations, deadlineMs, guard, tries)
       if (version !== 'again') return version
       this.counts.conflicts++
-      await this.#pause(tries)
       if (clock.now() >= deadlineMs) throw conflict()
+      await this.#pause(tries)
     }
   }
 
@@ -175,25 +184,19 @@ export class Transactions {
     mutations: readonly Mutation[],
     deadlineMs: number,
     guard: WriteGuard | undefined,
+    tries: number,
   ): Promise<Version | 'again'> {
-    const { outstanding, session, clock, random, limits } = this.#parts
+    const { outstanding, session } = this.#parts
     this.counts.distributed++
     const home = mutations[0]!.key
     const before = guard === undefined ? undefined : await this.#recall(home, guard, deadlineMs)
     if (before !== undefined) return before
-    const sequence = outstanding.take()
-    const transaction: TransactionId = { ...session, sequence }
-    const participants = mutations.slice(1).map(({ key }) => key)
-    const waitMs = limits.lockWaitMs + random.below(limits.lockWaitMs)
-    const locksDeadlineMs = Math.min(deadlineMs, clock.now() + waitMs + LOCK_ROUND_MS)
-    const locks = mutations.map((mutation, at) => {
-      const step = { step: 'lock', transaction, home, mutation, participants: at === 0 ? participants : [] } as const
-      return this.#send(mutation.key, step, locksDeadlineMs, at === 0 ? { sequence } : {})
-    })
-    const failures = (await Promise.allSettled(locks)).flatMap((lock) =>
-      lock.status === 'rejected' ? [lock.reason] : [],
-    )
-    const ended = { transaction, home, participants }
+    // While it is held, no range forgets what the numbers above it came to: a lock may be asked for again.
+    const hold = outstanding.take()
+    const transaction: TransactionId = { ...session, sequence: outstanding.take() }
+    const ended = { transaction, home, participants: mutations.slice(1).map(({ key }) => key) }
+    const failures = await this.#lockAll(ended, mutations, deadlineMs, tries)
+    outstanding.onAnswered(hold)
     if (failures.length > 0) {
       this.#endLater(ended)
       const final = failures.find((error) => !isWorthAnotherTry(error))
@@ -216,6 +219,80 @@ export class Transactions {
     }
   }
 
+  /**
+   * Locks all keys, those of one range at once; resolves to why not. The first time all ranges are asked together, and nobody waits
+   * for another's lock. A transaction that has met one goes from range to range in the order of keys from then on, and waits: of
+   * two that want the same keys, the first to have one has the others sooner or later.
+   */
+  async #lockAll(
+    { transaction, home, participants }: Omit<DecidedTransaction, 'version'>,
+    mutations: readonly Mutation[],
+    deadlineMs: number,
+    tries: number,
+  ): Promise<unknown[]> {
+    const { clock, random, limits } = this.#parts
+    const isOrdered = tries > 0
+    const waitsUntilMs = isOrdered ? clock.now() + limits.lockWaitMs + random.below(limits.lockWaitMs) : 0
+    const until = { waitsUntilMs, deadlineMs: Math.min(deadlineMs, clock.now() + limits.lockWaitMs + LOCK_ROUND_MS) }
+    const groups = this.#byRange(mutations, ({ key }) => key)
+    const lock = (group: readonly Mutation[]): Promise<Version> => {
+      const isHome = group.some(({ key }) => key === home)
+      const step = {
+        step: 'lock',
+        transaction,
+        home,
+        mutations: group,
+        participants: isHome ? participants : [],
+      } as const
+      return this.#lock(isHome ? home : group[0]!.key, step, isHome ? transaction.sequence : undefined, until)
+    }
+    if (!isOrdered) {
+      const locked = await Promise.allSettled(groups.map(lock))
+      return locked.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []))
+    }
+    const lowest = (group: readonly Mutation[]): Key =>
+      group.reduce((low, { key }) => (key < low ? key : low), group[0]!.key)
+    for (const group of groups.sort((a, b) => (lowest(a) < lowest(b) ? -1 : 1))) {
+      try {
+        await lock(group)
+      } catch (error) {
+        return [error]
+      }
+    }
+    return []
+  }
+
+  /** Sends the lock, again and again while another one is in its way. Its number stays: what met a lock is not remembered. */
+  async #lock(
+    key: Key,
+    step: TransactionStep,
+    number: number | undefined,
+    until: { readonly waitsUntilMs: number; readonly deadlineMs: number },
+  ): Promise<Version> {
+    const { clock } = this.#parts
+    for (;;) {
+      try {
+        return await this.#send(key, step, until.deadlineMs, number === undefined ? {} : { sequence: number })
+      } catch (error) {
+        const isLocked = error instanceof CordilleraError && error.details?.locked === true
+        if (!isLocked || clock.now() >= until.waitsUntilMs) throw error
+        await this.#pause(0)
+      }
+    }
+  }
+
+  /** As far as is known. */
+  #byRange<Item>(items: readonly Item[], keyOf: (item: Item) => Key): Item[][] {
+    const groups = new Map<RangeId, Item[]>()
+    for (const item of items) {
+      const rangeId = this.#parts.rangeOf(keyOf(item))
+      const group = groups.get(rangeId)
+      if (group === undefined) groups.set(rangeId, [item])
+      else group.push(item)
+    }
+    return [...groups.values()]
+  }
+
   /** What an earlier try of the same operation came to; undefined: nothing yet. */
   async #recall(home: Key, guard: WriteGuard, deadlineMs: number): Promise<Version | undefined> {
     try {
@@ -233,7 +310,7 @@ export class Transactions {
     const { transaction, home, version } = ended
     const decided = version === undefined ? this.abort(transaction, home, deadlineMs) : Promise.resolve(version)
     decided
-      .then((known) => (known === 'over' ? undefined : this.end({ ...ended, version: known }, deadlineMs)))
+      .then((known) => this.end({ ...ended, version: known === 'over' ? 0 : known }, deadlineMs))
       .catch((error) => logger.debug('transaction-left', { error: String(error) }))
   }
 
@@ -259,7 +336,7 @@ export class Transactions {
 }
 
 /** What locks may take besides waiting for others. */
-const LOCK_ROUND_MS = 1_000
+const LOCK_ROUND_MS = 2_000
 
 function isScattered(error: unknown): boolean {
   return error instanceof CordilleraError && error.details?.scattered === true

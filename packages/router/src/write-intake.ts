@@ -1,5 +1,5 @@
 import type { Clock, CordilleraError, Key, Random, Version } from '@cordillera/base'
-import { type Command, OUTCOME_LOCKED, type OutcomeCode } from '@cordillera/ranges'
+import { type Command, keysOfStep, OUTCOME_LOCKED, type OutcomeCode } from '@cordillera/ranges'
 import type { RouterLimits } from './limits.js'
 import type { OutstandingSequences } from './outstanding.js'
 import { type Done, type WriteBatch, writeBytes } from './pending-batch.js'
@@ -123,10 +123,10 @@ export class WriteIntake {
     this.#parts.stats.operationBytesWaiting += writeBytes(command)
   }
 
-  /** A group whose range was cut between its keys. */
+  /** A part of a transaction whose range was cut between its keys. */
   #isScattered(command: Command, route: Route): boolean {
-    if (command.kind !== 'transaction' || command.step.step !== 'group') return false
-    return command.step.mutations.some(({ key }) => this.#parts.routeOf(key) !== route)
+    if (command.kind !== 'transaction') return false
+    return keysOfStep(command.step).some((key) => this.#parts.routeOf(key) !== route)
   }
 
   #refuse({ sequence }: Command, done: Done<Version>, error: CordilleraError): void {
