@@ -417,7 +417,7 @@ export const mutants = [
     file: 'packages/replicas/src/lock-decisions.ts',
     find: "return state === 'absent'\n",
     put: "return state === 'absent' && version > 0\n",
-    profile: 'swarm',
+    test: 'packages/replicas',
   },
   {
     name: 'record-read-without-raising-the-floor',
@@ -425,7 +425,7 @@ export const mutants = [
     file: 'packages/replicas/src/replica-reads.ts',
     find: 'if (request.at > 0) order.raiseFloor(request.at)',
     put: "if (request.at > 0 && request.kind !== 'outcome') order.raiseFloor(request.at)",
-    profile: 'swarm',
+    test: 'packages/replicas',
   },
   {
     name: 'record-forgotten-before-its-locks',

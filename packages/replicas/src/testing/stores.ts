@@ -1,9 +1,17 @@
-import { ManualClock, type NodeId, type RangeId, SeededRandom, silentLogger } from '@cordillera/base'
+import { ManualClock, type NodeId, type RangeId, SeededRandom, silentLogger, type Version } from '@cordillera/base'
 import type { Message } from '@cordillera/raft-core'
 import { MemoryDisk, RaftLog } from '@cordillera/raft-log'
-import { type Descriptor, initialSpans, SYSTEM_RANGE_ID, SYSTEM_SPAN, WriteBlockBuilder } from '@cordillera/ranges'
+import {
+  type Descriptor,
+  initialSpans,
+  type Lock,
+  SYSTEM_RANGE_ID,
+  SYSTEM_SPAN,
+  type TransactionStep,
+  WriteBlockBuilder,
+} from '@cordillera/ranges'
 import { MemoryEngine, StateStore } from '@cordillera/state'
-import type { RangeReply, RangeRequest, SnapshotMessage } from '@cordillera/wire'
+import type { DecidedReply, RangeReply, RangeRequest, SnapshotMessage } from '@cordillera/wire'
 import { Replicas } from '../replicas.js'
 import { defaultReplicasLimits, type ReplicasLimits } from '../replicas-options.js'
 import { ManualOracle, RecordedSeat } from './manual-oracle.js'
@@ -33,6 +41,9 @@ export class Stores {
   /** Nodes that nobody reaches. */
   readonly cutOff = new Set<NodeId>()
   messages = 0
+  /** Who asks for transactions' records. */
+  askOutcome: (lock: Lock, at: Version) => Promise<DecidedReply> = () =>
+    Promise.reject(new Error('there is nobody to ask'))
   readonly snapshotMessages: SnapshotMessage[] = []
   /** For which the connection has no room. */
   refusesSnapshot: (message: SnapshotMessage) => boolean = () => false
@@ -157,7 +168,7 @@ export class Stores {
         limits: { ...defaultReplicasLimits, ...limits },
         timestamps: this.oracle.source(),
         systemSeat: seat,
-        askOutcome: () => Promise.reject(new Error('nobody asks for transactions here')),
+        askOutcome: (lock, at) => this.askOutcome(lock, at),
         onDescriptors: () => {},
         onStoreChanged: () => {},
         onFatal: (error) => fatal.push(error),
@@ -203,6 +214,12 @@ export function writeOf(descriptor: Descriptor, key: string, value: string): Ran
   const builder = new WriteBlockBuilder(descriptor.epoch.version)
   builder.put(0, key, new TextEncoder().encode(value))
   return { kind: 'write', rangeId: descriptor.rangeId, count: 1, block: builder.take() }
+}
+
+/** A part of a transaction. */
+export function stepOf(descriptor: Descriptor, key: string, step: TransactionStep): RangeRequest {
+  const block = new WriteBlockBuilder(descriptor.epoch.version).transact(0, key, step).take()
+  return { kind: 'write', rangeId: descriptor.rangeId, count: 1, block }
 }
 
 /** `at` 0: the newest version. */
