@@ -463,8 +463,8 @@ export const mutants = [
     name: 'half-a-group',
     row: 'rule: a batch is written whole or not at all',
     file: 'packages/ranges/src/apply-transaction.ts',
-    find: 'if (failure !== undefined) return failure\n  }\n  for (const mutation of mutations) takeEffect(view, mutation, version)',
-    put: 'if (failure !== undefined) return failure\n    takeEffect(view, mutations[0]!, version)\n  }\n  for (const mutation of mutations) takeEffect(view, mutation, version)',
+    find: 'if (refusal !== undefined) return refusal\n  for (const mutation of mutations) takeEffect(view, mutation, version)',
+    put: 'if (refusal === undefined || mutations.length > 1) takeEffect(view, mutations[0]!, version)\n  if (refusal !== undefined) return refusal\n  for (const mutation of mutations) takeEffect(view, mutation, version)',
     test: 'packages/ranges',
   },
   {

@@ -10,8 +10,15 @@ import {
   type OutcomeCode,
 } from './outcome.js'
 import { keysOfStep, type Mutation, type TransactionId, type TransactionStep } from './transaction-command.js'
-import { isSameTransaction, type Lock, TRANSACTIONS_BYTES_MAX, type TransactionRecord } from './transaction-memory.js'
+import {
+  isSameTransaction,
+  type Lock,
+  TRANSACTIONS_BYTES_MAX,
+  type TransactionMemory,
+  type TransactionRecord,
+} from './transaction-memory.js'
 import { Write } from './write.js'
+import type { WriteBlock } from './write-block.js'
 import type { WriteGuard } from './write-guard.js'
 
 /**
@@ -65,6 +72,28 @@ export function failedGuard(guard: WriteGuard | undefined, newest: Version): Out
     (ifPresent === undefined || newest !== 0) &&
     (notAfter === undefined || newest <= notAfter)
   return isMet ? undefined : mismatchOutcome(newest)
+}
+
+/**
+ * Whether every command of the block would meet a lock if it applied now. Nothing is lost by not proposing such a block: whoever
+ * sends it again later finds what it came to if it was applied before.
+ */
+export function meetsLocksAlone({ commands }: WriteBlock, transactions: TransactionMemory): boolean {
+  const isLocked = (key: Key): boolean => transactions.lockOf(key) !== undefined
+  return commands.every((command) => {
+    if (command.kind !== 'transaction') return isLocked(command.key)
+    const { step } = command
+    if (step.step === 'group') return step.mutations.some(({ key }) => isLocked(key))
+    // Its own locks are there when it comes again.
+    return (
+      step.step === 'lock' && step.mutations.some(({ key }) => isLockedByOther(transactions, key, step.transaction))
+    )
+  })
+}
+
+function isLockedByOther(transactions: TransactionMemory, key: Key, transaction: TransactionId): boolean {
+  const held = transactions.lockOf(key)
+  return held !== undefined && !isSameTransaction(held.transaction, transaction)
 }
 
 function applyGroup(view: TransactionView, mutations: readonly Mutation[], version: Version): OutcomeCode {

@@ -1,5 +1,6 @@
 export * from './admin-command.js'
 export * from './apply-entry.js'
+export { meetsLocksAlone } from './apply-transaction.js'
 export * from './descriptor.js'
 export * from './descriptor-codec.js'
 export * from './epoch.js'

@@ -135,6 +135,32 @@ describe('a reader who meets a lock', () => {
     expect([await scene.read('k', scene.stores.oracle.take()), scene.asked]).toEqual(['new', 1])
   })
 
+  it('and is behind, as a follower may be, waits until it has caught up with where there is no record any more', async () => {
+    const scene = await Scene.open()
+    const { stores, descriptor, leader } = scene
+    await scene.write('k', 'old')
+    await scene.lock(put(scene.key('k'), 'new'))
+    const follower = [...stores.stores.values()].find((store) => store !== leader)!
+    const { state, replicaId } = follower.replicas.replica(descriptor.rangeId)!
+    await stores.until(() => state.memory.transactions.hasLocks, 'the follower has the lock')
+    stores.loses = (message) => message.kind === 'append-request' && message.to === replicaId
+    const step = { step: 'resolve', transaction, version: stores.oracle.take(), keys: [scene.key('k')] } as const
+    scene.answer = async () => {
+      await new Promise<void>((resolve) => {
+        leader.replicas.execute(stepOf(descriptor, scene.key('k'), step), () => resolve())
+      })
+      return { kind: 'decided', state: 'absent', version: 0 }
+    }
+    const request = readOf(descriptor, scene.key('k')) as Extract<RangeRequest, { kind: 'read' }>
+    const replies: RangeReply[] = []
+    follower.replicas.execute({ ...request, byFollower: true }, (reply) => replies.push(reply))
+    await stores.pass(2_000)
+    expect([scene.asked, replies]).toEqual([1, []])
+    stores.loses = () => false
+    await stores.until(() => replies.length > 0, 'the read')
+    expect([scene.asked, textsOf(replies[0])]).toEqual([1, ['new']])
+  })
+
   it('passes over a lock without a record that is still there', async () => {
     const scene = await Scene.open()
     await scene.write('k', 'old')

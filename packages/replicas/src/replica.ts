@@ -14,14 +14,24 @@ import type { GroupLog } from '@cordillera/raft-log'
 import {
   type AdminCommand,
   type Descriptor,
+  decodeWriteBlock,
   encodeAdminCommand,
   encodeReplicaChanges,
   isFrozen,
+  meetsLocksAlone,
+  OUTCOME_LOCKED,
   type ReplicaChange,
   WriteBlockBuilder,
 } from '@cordillera/ranges'
 import type { ReplicaState, StateStore } from '@cordillera/state'
-import type { RangeReply, RangeRequest, RefusedReply, TimestampsRequest, VersionedValue } from '@cordillera/wire'
+import type {
+  RangeReply,
+  RangeRequest,
+  RefusedReply,
+  TimestampsRequest,
+  VersionedValue,
+  WriteRequest,
+} from '@cordillera/wire'
 import { EntryApplier } from './entry-applier.js'
 import { LeaderWrites } from './leader-writes.js'
 import { configurationOf, stepsOf } from './membership.js'
@@ -196,8 +206,10 @@ export class Replica implements SystemLeadership {
     this.sampler?.onRequest(request)
     switch (request.kind) {
       case 'write':
-        this.#writes.add({ block: request.block, count: request.count, reply })
         this.counts.writes += request.count
+        if (this.#meetsLocksAlone(request)) {
+          reply({ kind: 'written', outcomes: new Array<number>(request.count).fill(OUTCOME_LOCKED) })
+        } else this.#writes.add({ block: request.block, count: request.count, reply })
         return
       case 'timestamps':
         // The request itself may be the confirmation: it left its node after those it is for had begun to wait.
@@ -210,6 +222,12 @@ export class Replica implements SystemLeadership {
         this.#reads.add(request, reply)
     }
     this.#host.markDirty(this)
+  }
+
+  /** Who waits for a lock asks again and again: that costs no entry. */
+  #meetsLocksAlone({ block }: WriteRequest): boolean {
+    const { transactions } = this.state.memory
+    return transactions.hasLocks && meetsLocksAlone(decodeWriteBlock(block), transactions)
   }
 
   #decideRefusal(request: RangeRequest): RefusedReply['reason'] | undefined {

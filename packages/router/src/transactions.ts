@@ -72,10 +72,10 @@ export class Transactions {
    * OUTCOME_UNKNOWN.
    */
   async write(mutations: readonly Mutation[], deadlineMs: number, idempotency?: Uint8Array): Promise<Version> {
-    const distinct = checked(mutations)
+    const { distinct, bytes } = checked(mutations)
     const guard = idempotency === undefined ? undefined : { idempotency }
     const [first] = distinct
-    const refusal = this.#parts.tryAdmit(first!.key, 0)
+    const refusal = this.#parts.tryAdmit(first!.key, bytes)
     if (refusal !== undefined) throw refusal
     try {
       return await this.#write(distinct, deadlineMs, guard)
@@ -360,7 +360,7 @@ function isWorthAnotherTry(error: unknown): boolean {
 }
 
 /** The last mutation of each key, in the order of first mention. Throws as `write` rejects. */
-function checked(mutations: readonly Mutation[]): readonly Mutation[] {
+function checked(mutations: readonly Mutation[]): { readonly distinct: readonly Mutation[]; readonly bytes: number } {
   if (mutations.length === 0) throw new CordilleraError('BAD_REQUEST', { detail: 'a batch of nothing' })
   const distinct = new Map<Key, Mutation>()
   let bytes = 0
@@ -372,7 +372,7 @@ function checked(mutations: readonly Mutation[]): readonly Mutation[] {
     bytes += key.length + valueBytes
     distinct.set(key, mutation)
   }
-  if (bytes <= BATCH_BYTES_MAX) return [...distinct.values()]
+  if (bytes <= BATCH_BYTES_MAX) return { distinct: [...distinct.values()], bytes }
   const detail = `a batch of ${bytes} bytes of keys and values; at most ${BATCH_BYTES_MAX} are taken`
   throw new CordilleraError('BATCH_TOO_LARGE', { detail })
 }
