@@ -44,6 +44,17 @@ export class OperatorPlans {
     }
   }
 
+  /** Whether the task does just what is asked for: the replica that goes is named by its node. */
+  async isSameChange(
+    task: Extract<RangeTask, { readonly kind: 'change-replicas' }>,
+    { rangeId, add, remove }: Extract<RangeRequest, { readonly kind: 'change-replicas' }>,
+  ): Promise<boolean> {
+    const { replicas } = await this.#range(rangeId)
+    const going = remove === undefined ? undefined : replicas.find(({ nodeId }) => nodeId === remove)
+    const isSameGoing = remove === undefined ? task.remove === undefined : task.remove === going?.replicaId
+    return task.add === add && isSameGoing && (remove === undefined || going !== undefined)
+  }
+
   /** For what placement has decided on. */
   async planDecided(operator: Operator): Promise<RangeTask> {
     const { rangeId } = operator

@@ -211,7 +211,7 @@ export class PlacementDesk {
     for (;;) {
       const { operators } = this.driver
       const running = operators.of(isOfRange(request) ? `range ${request.rangeId}` : `node ${request.nodeId}`)
-      if (running !== undefined && isSame(running.task, request)) return describeOperator(running)
+      if (running !== undefined && (await this.#isSame(running.task, request))) return describeOperator(running)
       const task = isOfRange(request) ? await this.#plans.plan(request) : this.#planOnNode(request)
       try {
         return describeOperator(await operators.start(task, BY_COMMAND, timeoutOf(task)))
@@ -230,7 +230,12 @@ export class PlacementDesk {
   async #recover({ rangeId, acceptDataLoss }: Extract<Errand, { name: 'recover' }>): Promise<OperatorInfo> {
     const { operators } = this.driver
     const running = operators.of(`range ${rangeId}`)
-    if (running?.task.kind === 'recover') return describeOperator(running)
+    if (running?.task.kind === 'recover') {
+      if (acceptDataLoss) return describeOperator(running)
+      throw new CordilleraError('CONFLICT', {
+        detail: `a recovery of range ${rangeId} is running: operator ${running.operatorId}`,
+      })
+    }
     const { detail, after } = await this.#parts.upkeep.assessRecovery(rangeId)
     if (!acceptDataLoss) throw new CordilleraError('BAD_REQUEST', { detail })
     const other = operators.of(`range ${rangeId}`)
@@ -241,8 +246,21 @@ export class PlacementDesk {
     return describeOperator(await operators.start({ kind: 'recover', rangeId, after }, BY_COMMAND, RECOVERY_MS))
   }
 
+  async #isSame(task: OperatorTask, request: OperatorRequest): Promise<boolean> {
+    if (task.kind !== 'change-replicas' || request.kind !== 'change-replicas') return isSame(task, request)
+    return task.rangeId === request.rangeId && (await this.#plans.isSameChange(task, request))
+  }
+
   #planOnNode({ kind, nodeId }: NodeTask): NodeTask {
     this.#plans.assertNode(nodeId)
+    const membership = this.driver.membershipOf(nodeId)
+    const isGoing = membership === 'decommissioning' || membership === 'decommissioned'
+    if (isGoing && (kind === 'drain' || kind === 'undrain')) {
+      throw new CordilleraError('CONFLICT', { detail: `node ${nodeId} is ${membership}: recommission it first` })
+    }
+    if (membership === 'draining' && kind === 'recommission') {
+      throw new CordilleraError('CONFLICT', { detail: `node ${nodeId} is draining, not decommissioned: undrain it` })
+    }
     if (kind === 'decommission') {
       const { verdict, code, detail } = this.driver.decommissionOf(nodeId)
       if (verdict === 'blocked') throw new CordilleraError('CONFLICT', { detail: `${detail} (${code})` })
@@ -273,9 +291,6 @@ function isSame(task: OperatorTask, request: OperatorRequest): boolean {
   if (task.kind !== request.kind || task.rangeId !== request.rangeId) return false
   if (task.kind === 'split' && request.kind === 'split') return request.key === undefined || request.key === task.key
   if (task.kind === 'transfer-leader' && request.kind === 'transfer-leader') return task.nodeId === request.nodeId
-  if (task.kind === 'change-replicas' && request.kind === 'change-replicas') {
-    return task.add === request.add && (task.remove !== undefined) === (request.remove !== undefined)
-  }
   return task.kind === 'merge'
 }
 

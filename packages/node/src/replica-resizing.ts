@@ -18,8 +18,8 @@ export interface ReplicaResizingParts {
   allocateReplicaIds(count: number): Promise<ReplicaId>
 }
 
-type Answer = 'done' | 'impossible'
-const ANSWERS: readonly Answer[] = ['done', 'impossible']
+type Answer = 'done' | 'impossible' | 'unsafe'
+const ANSWERS: readonly Answer[] = ['done', 'impossible', 'unsafe']
 
 export const RESIZING_METHODS = ['add-replica', 'remove-replica', 'transfer'] as const
 export type ResizingMethod = (typeof RESIZING_METHODS)[number]
@@ -40,10 +40,14 @@ export class ReplicaResizing {
 
   /**
    * Resolves when the range does not have the replica. Rejects with `CONFLICT` when fewer than `votersLeft` voters would be left
-   * of it; as {@link add}.
+   * of it, or could decide on nothing because they cannot be reached; as {@link add}.
    */
   async remove(rangeId: RangeId, replicaId: ReplicaId, votersLeft: number, timeoutMs: number): Promise<void> {
     const answer = await this.#ask('remove-replica', rangeId, replicaId, timeoutMs, votersLeft)
+    if (answer === 'unsafe') {
+      const detail = `without replica ${replicaId} too few voters of range ${rangeId} can be reached for it to go on: bring their nodes back, or add a replica first`
+      throw new CordilleraError('CONFLICT', { detail })
+    }
     if (answer === 'impossible') {
       const detail = `without replica ${replicaId} range ${rangeId} has fewer than ${votersLeft} voters`
       throw new CordilleraError('CONFLICT', { detail })
@@ -74,7 +78,8 @@ export class ReplicaResizing {
   }
 
   async #step(method: ResizingMethod, rangeId: RangeId, id: number, votersLeft: number): Promise<Answer | Undecided> {
-    const replica = this.#parts.replicas.replica(rangeId)
+    const { replicas, links, nodeId: self } = this.#parts
+    const replica = replicas.replica(rangeId)
     if (replica?.core.role !== 'leader') return 'not-leader'
     if (!replica.isUsable) return 'running'
     if (method === 'transfer') return this.#handOver(replica, id)
@@ -82,12 +87,12 @@ export class ReplicaResizing {
       const { descriptor } = replica
       return method === 'add-replica'
         ? decideAddition(descriptor, id, (peer) => isCaughtUp(replica, peer))
-        : decideRemoval(descriptor, id, replica.replicaId, votersLeft)
+        : decideRemoval(descriptor, id, replica.replicaId, votersLeft, (node) => node === self || links.isUp(node))
     }
     const step = decide()
-    if (step.kind === 'done' || step.kind === 'impossible') {
+    if (step.kind === 'done' || step.kind === 'impossible' || step.kind === 'unsafe') {
       // A deposed leader may know of less.
-      return (await this.#parts.replicas.confirm(rangeId)) && decide().kind === step.kind ? step.kind : 'running'
+      return (await replicas.confirm(rangeId)) && decide().kind === step.kind ? step.kind : 'running'
     }
     if (step.kind === 'add') await this.#add(replica, id, decide)
     else if (step.kind === 'change') this.#propose(replica, step.changes)

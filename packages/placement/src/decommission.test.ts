@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { decide, explainRange } from './decide.js'
 import { decideDecommission } from './decommission.js'
 import { type SmallPicture, smallPicture } from './testing/small-picture.js'
 
@@ -48,6 +49,20 @@ describe('a decommission', () => {
   it('of two nodes counts the first one as gone', () => {
     const small: SmallPicture = { nodes: nodes(4), states: { 4: 'decommissioning' }, ranges: [[1, 2, 3]] }
     expect(ask(small)).toMatchObject({ verdict: 'blocked', code: 'too-few-nodes' })
+  })
+
+  it('of two nodes that both began, which never should be, takes no replica away', () => {
+    const picture = smallPicture({
+      nodes: nodes(4),
+      states: { 3: 'decommissioning', 4: 'decommissioning' },
+      ranges: [
+        [1, 2, 3],
+        [2, 3, 4],
+      ],
+    })
+    const kinds = decide(picture).map(({ operator }) => operator.kind)
+    expect(kinds).not.toContain('remove-replica')
+    expect(explainRange(picture, 2).find(({ kind }) => kind === 'keep-replicas')).toMatchObject({ code: 'no-target' })
   })
 
   it('of a dead node is possible', () => {

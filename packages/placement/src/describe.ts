@@ -18,7 +18,7 @@ export function describeDoing(standing: Standing, { code, operator }: Doing): st
       return `has ${range?.voters.length} of ${standing.replicas} replicas: one more on node ${operator.to}`
     case 'remove-replica':
       if (code === 'stray-learner') return `the learner on node ${operator.from} belongs to nothing under way`
-      return `has ${range?.voters.length} replicas and needs ${standing.replicas}: the one on node ${operator.from} goes`
+      return `has ${range?.voters.length} replicas and needs ${standing.replicasMax}: the one on node ${operator.from} goes`
     case 'replace-replica':
     case 'transfer-leader':
       return `${reasonOf(standing, code, standing.node(operator.from), standing.node(operator.to))}: from node ${operator.from} to node ${operator.to}`

@@ -23,7 +23,7 @@ export function repairUrgency(standing: Standing, range: RangeStanding): 0 | 1 |
   const isShort = voters.length < standing.replicas || voters.some(({ isDead }) => isDead)
   if (isShort) return (liveCount(voters) - 1) * 2 <= voters.length ? 0 : 1
   if (members.some(({ isLeaving }) => isLeaving)) return 2
-  if (voters.length > standing.replicas) return 3
+  if (voters.length > standing.replicasMax) return 3
   return members.length > voters.length && hasStray(picture.descriptor.replicas) ? 3 : undefined
 }
 
@@ -40,7 +40,7 @@ export function chooseRepair(standing: Standing, range: RangeStanding): Choice {
     const { replicaId, nodeId } = stray
     return { code: 'stray-learner', operator: removal(standing, range, replicaId, nodeId) }
   }
-  if (voters.length > standing.replicas) return chooseRemoval(standing, range)
+  if (voters.length > standing.replicasMax) return chooseRemoval(standing, range)
   const dead = voters.find(({ isDead }) => isDead)
   if (dead !== undefined) return replace(standing, range, dead, 'dead-node')
   if (voters.length < standing.replicas) return chooseAddition(standing, range)
@@ -94,8 +94,8 @@ function chooseRemoval(standing: Standing, range: RangeStanding): Choice {
   return { code: 'over-replicated', operator: removal(standing, range, voterOn(range, from), from.nodeId) }
 }
 
-function removal({ replicas }: Standing, { rangeId }: RangeStanding, replicaId: ReplicaId, from: NodeId) {
-  return { kind: 'remove-replica', rangeId, replicaId, from, votersLeft: replicas } as const
+function removal({ replicasMax }: Standing, { rangeId }: RangeStanding, replicaId: ReplicaId, from: NodeId) {
+  return { kind: 'remove-replica', rangeId, replicaId, from, votersLeft: replicasMax } as const
 }
 
 /** Hands over what a draining or leaving node leads: to the node that leads the least of those that can take it. */

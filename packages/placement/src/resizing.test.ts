@@ -40,6 +40,8 @@ describe('one replica less', () => {
     const three = rangeOf([1, 1, 'voter'], [2, 2, 'voter'], [3, 3, 'voter'], [4, 4, 'learner'])
     expect(decideRemoval(three, 3, 1, 3)).toEqual({ kind: 'impossible' })
     expect(decideRemoval(three, 3, 1, 2)).toMatchObject({ kind: 'change' })
+    expect(decideRemoval(three, 3, 1, 1, (nodeId) => nodeId !== 2)).toEqual({ kind: 'unsafe' })
+    expect(decideRemoval(three, 2, 1, 1, (nodeId) => nodeId !== 2)).toMatchObject({ kind: 'change' })
     expect(decideRemoval(three, 4, 1, 3)).toMatchObject({ kind: 'change' })
     expect(decideRemoval(rangeOf([1, 1, 'outgoing'], [2, 2, 'voter']), 1, 2)).toMatchObject({ reason: 'joint' })
   })

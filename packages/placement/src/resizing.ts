@@ -8,6 +8,8 @@ import type { Descriptor, ReplicaChange } from '@cordillera/ranges'
 export type ResizingStep =
   | { readonly kind: 'done' }
   | { readonly kind: 'impossible' }
+  /** Those that would be left could decide on nothing: too few of them can be reached. */
+  | { readonly kind: 'unsafe' }
   /** A change is on its way, or the new replica has not caught up, or its leader must hand over first. */
   | { readonly kind: 'wait'; readonly reason: 'joint' | 'behind' }
   | { readonly kind: 'hand-over' }
@@ -37,12 +39,15 @@ export function decideRemoval(
   replicaId: ReplicaId,
   leader: ReplicaId,
   votersLeft = 1,
+  isReachable: (nodeId: NodeId) => boolean = () => true,
 ): ResizingStep {
   const going = replicas.find((place) => place.replicaId === replicaId)
   if (going === undefined) return DONE
   if (isJoint(replicas)) return { kind: 'wait', reason: 'joint' }
-  const others = replicas.filter((place) => place !== going && place.type === 'voter').length
-  if (going.type === 'voter' && others < Math.max(1, votersLeft)) return { kind: 'impossible' }
+  const others = replicas.filter((place) => place !== going && place.type === 'voter')
+  if (going.type === 'voter' && others.length < Math.max(1, votersLeft)) return { kind: 'impossible' }
+  const reached = others.filter(({ nodeId }) => isReachable(nodeId)).length
+  if (going.type === 'voter' && reached * 2 <= others.length) return { kind: 'unsafe' }
   if (replicaId === leader) return { kind: 'hand-over' }
   return { kind: 'change', changes: [{ kind: 'remove', replicaId, nodeId: going.nodeId }] }
 }

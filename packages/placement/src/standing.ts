@@ -66,6 +66,11 @@ export class Standing {
   readonly ranges: readonly RangeStanding[]
   /** Voters that every range should have. */
   readonly replicas: number
+  /**
+   * Voters beyond which one is too much. Nodes that are still being emptied count here: however many leave at once, no range gets
+   * smaller for it.
+   */
+  readonly replicasMax: number
   splits = 0
   readonly #nodeById = new Map<NodeId, NodeStanding>()
   readonly #rangeById = new Map<RangeId, RangeStanding>()
@@ -80,7 +85,16 @@ export class Standing {
     this.#distances = distancesBetween(picture.nodes)
     this.receivers = nodes.filter((node) => node.receives)
     this.leading = nodes.filter((node) => node.mayLead)
-    this.replicas = effectiveReplicas(picture.settings.replicas, nodes.filter((node) => !node.isLeaving).length)
+    const nodesWhere = (isCounted: (node: NodePicture) => boolean): number => picture.nodes.filter(isCounted).length
+    const { replicas } = picture.settings
+    this.replicas = effectiveReplicas(
+      replicas,
+      nodesWhere((node) => !isLeaving(node)),
+    )
+    this.replicasMax = effectiveReplicas(
+      replicas,
+      nodesWhere(({ membership }) => membership !== 'decommissioned'),
+    )
     this.ranges = picture.ranges.map((range, at) => this.#place(range, at))
     for (const operator of picture.underWay) this.#take(operator, 'under-way')
   }
@@ -261,10 +275,14 @@ function standingOf(picture: ClusterPicture, node: NodePicture, at: number): Nod
   return newNode(node.nodeId, at, {
     isUp,
     isDead: isDead(picture, node),
-    isLeaving: membership === 'decommissioning' || membership === 'decommissioned',
+    isLeaving: isLeaving(node),
     receives,
     mayLead: receives && picture.nowMs - contact.sinceMs >= picture.settings.leaderGraceMs,
   })
+}
+
+function isLeaving({ membership }: NodePicture): boolean {
+  return membership === 'decommissioning' || membership === 'decommissioned'
 }
 
 type Standings = Pick<NodeStanding, 'isUp' | 'isDead' | 'isLeaving' | 'receives' | 'mayLead'>

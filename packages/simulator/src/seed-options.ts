@@ -116,10 +116,10 @@ export function drawOptions(seed: number, profile: Profile): SeedOptions {
     state: { flushBytes: oneOf(random, [4, 8, 32]) << 10, flushMs: oneOf(random, [500, 3_000]) },
     late: profile === 'swarm' && random.below(4) === 0 ? between(1, 2) : 0,
   }
-  const bank = random.below(2) === 0 ? undefined : { clients: between(1, 4), accounts: between(3, 8) }
   // Three nodes can spare none.
   const isSpare = profile === 'swarm' && options.nodes + (options.late ?? 0) > 3
   if (isSpare && random.below(2) === 0) shares.decommission = between(1, 3)
+  const bank = random.below(2) === 0 ? undefined : { clients: between(1, 4), accounts: between(3, 8) }
   return bank === undefined ? options : { ...options, bank }
 }
 

@@ -50,7 +50,8 @@ export class Operators {
   /** Ended ones, the newest last. */
   #recent: OperatorRecord[] = []
   /** For which one is being begun. */
-  readonly #beginning = new Set<Subject>()
+  /** What is not durable yet. */
+  readonly #beginning = new Map<Subject, OperatorTask>()
   #isClosed = false
 
   constructor(parts: OperatorsParts) {
@@ -81,6 +82,11 @@ export class Operators {
     return undefined
   }
 
+  /** What is being done for it, or about to be: from the call of {@link start} on. */
+  taskOf(subject: Subject): OperatorTask | undefined {
+    return this.of(subject)?.task ?? this.#beginning.get(subject)
+  }
+
   /** Those that run, or have ended lately, as far as it is known here: well in the last `doneMs`, badly in the last `failedMs`. */
   recent(doneMs: number, failedMs: number): OperatorRecord[] {
     const nowMs = this.#parts.clock.wallMs()
@@ -99,7 +105,7 @@ export class Operators {
       const other = this.of(subject)
       if (other !== undefined || this.#beginning.has(subject)) throw conflict(subject, other)
     }
-    for (const subject of subjects) this.#beginning.add(subject)
+    for (const subject of subjects) this.#beginning.set(subject, task)
     try {
       return await this.#begin(task, reason, timeoutMs)
     } finally {

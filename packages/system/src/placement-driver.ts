@@ -186,7 +186,7 @@ export class PlacementDriver {
     })
     const pictured = nodes().map(({ nodeId, locality }): NodePicture => {
       const contact = this.#contact(seat, nodeId, nowMs)
-      return { nodeId, locality, membership: seat.memberships.of(nodeId), contact, isUnfit: !isFit(nodeId) }
+      return { nodeId, locality, membership: membershipIn(seat, nodeId), contact, isUnfit: !isFit(nodeId) }
     })
     const underWay = new Map(seat.planning)
     for (const { task, state } of seat.operators.recent(UNSEEN_MS, BACK_OFF_MS)) {
@@ -242,10 +242,11 @@ export class PlacementDriver {
     return isNodeTask(task) ? this.#performOnNode(task, timeoutMs) : this.#parts.actions.perform(task, timeoutMs)
   }
 
-  /** A node that was to be emptied stays a member. */
+  /** A node that was to be emptied, or to lead nothing, is a member again. */
   async #abandon(task: OperatorTask): Promise<void> {
     if (!isNodeTask(task)) await this.#parts.actions.abandon(task)
-    else if (task.kind === 'decommission') await this.#seat?.memberships.set(task.nodeId, 'member')
+    else if (task.kind === 'decommission' || task.kind === 'drain')
+      await this.#seat?.memberships.set(task.nodeId, 'member')
   }
 
   /** The round does the moving; here it is waited for. */
@@ -289,6 +290,13 @@ export class PlacementDriver {
       },
     )
   }
+}
+
+/** A node counts as leaving from the moment that somebody is told it may: whoever asks for another one meanwhile is told of both. */
+function membershipIn({ memberships, operators }: Seat, nodeId: NodeId): Membership {
+  const membership = memberships.of(nodeId)
+  const isLeaving = operators.taskOf(`node ${nodeId}`)?.kind === 'decommission'
+  return isLeaving && membership !== 'decommissioned' ? 'decommissioning' : membership
 }
 
 /** How long what is asked of a node may take before it is given up. */

@@ -1,0 +1,90 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import { SimulatedCluster } from './simulated-cluster.js'
+import { turnsOfNode } from './testing/turns-of-node.js'
+
+/** Commands that contradict each other, or what is there: one counts, the others are refused, and no range loses what it needs. */
+let cluster: SimulatedCluster
+
+const placement = (machine = 0) => cluster.machines[machine]!.node!.placement
+const settle = <T>(promise: Promise<T>) => cluster.settle(promise, 20_000)
+const voters = () =>
+  new Map(
+    cluster.machines.flatMap(({ replicas }) =>
+      replicas
+        .filter(({ core }) => core.role === 'leader')
+        .map(({ descriptor }) => {
+          return [descriptor.rangeId, descriptor.replicas.filter(({ type }) => type === 'voter').length] as const
+        }),
+    ),
+  )
+
+async function outcomeOf(command: Promise<{ readonly state: string }>): Promise<string> {
+  return command.then(
+    ({ state }) => state,
+    (error) => `${error.code}: ${error.message}`,
+  )
+}
+
+beforeEach(async () => {
+  cluster = new SimulatedCluster({ seed: 5, runTurns: turnsOfNode, nodes: 3, late: 1, ranges: 3 })
+  cluster.startAll()
+  expect(await cluster.clock.runUntil(() => cluster.isReady(), 30_000)).toBe(true)
+  cluster.machines[3]!.start()
+  const isThere = () => cluster.machines[3]!.node?.isReady() === true
+  expect(await cluster.clock.runUntil(isThere, 30_000)).toBe(true)
+  await cluster.clock.run(10_000)
+})
+
+describe('decommissions', () => {
+  it('of two nodes of four at once: one is refused, and every range keeps its three replicas', async () => {
+    const [one, other] = cluster.machines.slice(1, 3).map(({ node }) => node!.identity.nodeId)
+    const commands = [
+      placement(0).startOperator({ kind: 'decommission', nodeId: one! }),
+      placement(3).startOperator({ kind: 'decommission', nodeId: other! }),
+    ]
+    const outcomes = (await settle(Promise.all(commands.map(outcomeOf)))).sort()
+    expect(outcomes).toEqual([
+      expect.stringContaining('3 replicas on 3 nodes: add a node or lower the count'),
+      expect.stringMatching(/^(running|done)$/),
+    ])
+    await cluster.clock.run(30_000)
+    expect([...voters().values()].every((count) => count === 3)).toBe(true)
+    expect(cluster.failures).toEqual([])
+  })
+
+  it('are not undone by another word: what they made of a node is taken back by its own', async () => {
+    const [nodeId] = cluster.machines.slice(1, 2).map(({ node }) => node!.identity.nodeId)
+    await settle(placement().startOperator({ kind: 'decommission', nodeId: nodeId! }))
+    for (const kind of ['drain', 'undrain'] as const) {
+      const outcome = await settle(outcomeOf(placement().startOperator({ kind, nodeId: nodeId! })))
+      expect(outcome).toMatch(/^CONFLICT: node \d is decommission(ing|ed): recommission it first$/)
+    }
+    expect(await settle(outcomeOf(placement().startOperator({ kind: 'recommission', nodeId: nodeId! })))).toBe(
+      'running',
+    )
+  })
+})
+
+describe('a replica that is to go', () => {
+  it('stays where the others could decide on nothing without it', async () => {
+    await settle(placement().setSettings({ placementEnabled: false }))
+    const [, second, third] = cluster.machines
+    third!.crash('killed')
+    await cluster.clock.run(5_000)
+    const { nodeId } = second!.node!.identity
+    const range = second!.replicas.find(({ descriptor }) => {
+      const nodes = descriptor.replicas.map((place) => place.nodeId)
+      return descriptor.rangeId !== 1 && nodes.includes(nodeId) && nodes.some((id) => !isUp(id))
+    })!.descriptor
+    const command = { kind: 'change-replicas', rangeId: range.rangeId, remove: nodeId } as const
+    const { operatorId } = await settle(placement().startOperator(command))
+    const { state, error } = await settle(placement().awaitOperator(operatorId, 15_000))
+    expect([state, error?.code]).toEqual(['failed', 'CONFLICT'])
+    expect(error?.detail).toContain('too few voters')
+    expect(voters().get(range.rangeId)).toBe(3)
+  })
+})
+
+function isUp(nodeId: number): boolean {
+  return cluster.nodes().some((node) => node.identity.nodeId === nodeId)
+}
