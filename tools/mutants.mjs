@@ -303,8 +303,8 @@ export const mutants = [
     name: 'removal-of-what-is-needed-by-now',
     row: '20: a removal leaves as many voters as it was decided for',
     file: 'packages/placement/src/resizing.ts',
-    find: 'others < Math.max(1, votersLeft)',
-    put: 'others < 1',
+    find: 'others.length < Math.max(1, votersLeft)',
+    put: 'others.length < 1',
     test: 'packages/placement',
   },
   {

@@ -248,9 +248,9 @@ export class CordilleraNode {
     })
   }
 
-  /** Whether every range known here has a leader that this node can reach, and nobody has asked to drain it. */
+  /** Whether it is registered, every range known here has a leader that it can reach, and nobody has asked to drain it. */
   isReady(): boolean {
-    if (this.#phase !== 'running' || this.#membership !== 'member') return false
+    if (this.#phase !== 'running' || this.#membership !== 'member' || !this.#whereabouts.isRegistered) return false
     for (const descriptor of this.router.descriptors()) if (!this.#isServed(descriptor)) return false
     return true
   }
@@ -285,10 +285,9 @@ export class CordilleraNode {
 
   #begin(): void {
     const { identity } = this
-    const { nodeId, document } = identity
+    const { nodeId, document, clusterId, incarnation } = identity
     this.router.learn(document.descriptors)
     this.router.learn(this.#replicas.descriptors())
-    const { clusterId, incarnation } = identity
     const { recoveredBatch } = this.#log
     this.#links.identify({ clusterId, nodeId, incarnation }, { recoveredBatch, nonce: this.#ports.random.u32() })
     this.#every(SAMPLE_MS, () => this.#onSecond())
@@ -494,6 +493,8 @@ export class CordilleraNode {
 
   #isServed(descriptor: Descriptor): boolean {
     const replica = this.#replicas.replica(descriptor.rangeId)
+    const elsewhere = this.router.leaderOf(descriptor.rangeId)
+    if (replica === undefined && elsewhere !== 0) return this.#links.isUp(elsewhere)
     if (replica === undefined) return descriptor.replicas.some(({ nodeId }) => this.#links.isUp(nodeId))
     if (replica.core.role === 'leader') return true
     const leader = replica.nodeOf(replica.core.leader)

@@ -15,6 +15,7 @@ class Town {
   readonly addresses = new Map<number, ReadonlyMap<number, string>>()
   readonly up = new Set<string>()
   asks = 0
+  isRegistryWritten = false
 
   add(nodeId: number): Whereabouts {
     const identity = { clusterId, nodeId, incarnation: 2, document, replicasCreated: true }
@@ -26,7 +27,8 @@ class Town {
       config: { ...at, founding: { kind: 'none' }, replicas: limits, scrubMs: 1_000, log, version: '' },
       identity,
       router: {
-        put: (_key, _value, _deadlineMs, done) => void this.clock.after(5, () => done(unreachable, 0)),
+        put: (_key, _value, _deadlineMs, done) =>
+          void this.clock.after(5, () => done(this.isRegistryWritten ? undefined : unreachable, 1)),
         scan: () => Promise.reject(unreachable),
       },
       links: {
@@ -79,6 +81,12 @@ it('two nodes that moved, and that a third one knows, find each other although n
   await town.pass(5_000)
   expect(town.addresses.get(2)?.get(3)).toBe('new-3:1')
   town.link(2, 3)
+  await town.pass(5_000)
+  // Nobody is at rest who cannot be found by others yet.
+  const before = town.asks
+  await town.pass(60_000)
+  expect(town.asks).toBeGreaterThan(before)
+  town.isRegistryWritten = true
   await town.pass(5_000)
   const { asks } = town
   await town.pass(60_000)

@@ -14,8 +14,8 @@ import { PeerFinder } from './peer-finder.js'
  * what members themselves say.
  *
  * The registry alone is not enough: it is read and written through a quorum, which nodes that have moved cannot form
- * before they have met. So a node that misses another asks at the addresses of `--join`, and tells its peers, as soon
- * as it meets them and again and again, where it is itself and where it knows others to be; their answer says the same.
+ * before they have met. So a node that misses another, or is not registered yet, asks at the addresses of `--join`, and tells its
+ * peers, as soon as it meets them and again and again, where it is itself and where it knows others to be; their answer says the same.
  * Two nodes that both know a third find each other through it, whoever of them leads.
  */
 export interface WhereaboutsParts {
@@ -42,6 +42,7 @@ export class Whereabouts {
   readonly #finder: PeerFinder
   #timers: Timer[] = []
   #asked = 0
+  #isRegistered = false
   #isClosed = false
 
   constructor(parts: WhereaboutsParts) {
@@ -59,10 +60,18 @@ export class Whereabouts {
     const { nodeId, incarnation } = identity
     const { peerAddress, httpAddress, locality } = config
     this.#setPeers()
-    this.#registry.register({ nodeId, incarnation, peerAddress, httpAddress, locality }, () => this.#refresh())
+    this.#registry.register({ nodeId, incarnation, peerAddress, httpAddress, locality }, () => {
+      this.#isRegistered = true
+      this.#refresh()
+    })
     this.#every(0, REGISTRY_MS, () => this.#refresh())
     this.#every(1, FIND_MS, () => this.#find())
     this.#find()
+  }
+
+  /** Whether this start of the node is in the registry, durably: the others can find it. */
+  get isRegistered(): boolean {
+    return this.#isRegistered
   }
 
   /** The registry; where it has not been read, the founding document's nodes. By id. */
@@ -81,13 +90,14 @@ export class Whereabouts {
   onLinkUp(node: NodeId): void {
     // One that has joined.
     if (this.registered().every(({ nodeId }) => nodeId !== node)) this.#refresh()
-    if (this.#missing().length > 0) this.#exchange(node)
+    // Either may know of nodes that the other has never heard of.
+    this.#exchange(node)
   }
 
   /** A peer says where nodes listen, and is told the same. Throws `BAD_REQUEST`. */
   onPlaces(body: unknown): unknown {
     this.#finder.hear(body, () => this.#setPeers())
-    return this.#finder.places()
+    return this.#places()
   }
 
   close(): void {
@@ -120,7 +130,8 @@ export class Whereabouts {
   /** Asks the addresses that were named, and one peer after the other. */
   #find(): void {
     const missing = this.#missing()
-    if (missing.length === 0) return
+    // Who cannot be registered may not have heard of those who could do it.
+    if (missing.length === 0 && this.#isRegistered) return
     void this.#finder.ask(() => this.#setPeers())
     const peers = [...this.#addresses().keys()].filter((nodeId) => !missing.includes(nodeId))
     if (peers.length > 0) this.#exchange(peers[this.#asked++ % peers.length]!)
@@ -133,9 +144,19 @@ export class Whereabouts {
   #exchange(peer: NodeId): void {
     const { links, logger } = this.#parts
     links
-      .ask(peer, 'places', this.#finder.places(), ASK_TIMEOUT_MS)
+      .ask(peer, 'places', this.#places(), ASK_TIMEOUT_MS)
       .then((answer) => this.#finder.hear(answer, () => this.#setPeers()))
       .catch((error) => logger.debug('places-untold', { node: peer, error: String(error) }))
+  }
+
+  /** Where this node is, and everybody that it knows of, as they say themselves or the registry does. */
+  #places(): NodeAt[] {
+    const told = this.#finder.places()
+    const registered = this.#registry.known().filter(({ nodeId }) => told.every((node) => node.nodeId !== nodeId))
+    return [
+      ...told,
+      ...registered.map(({ nodeId, incarnation, peerAddress }) => ({ nodeId, incarnation, peerAddress })),
+    ]
   }
 
   #setPeers(): void {
