@@ -6,6 +6,7 @@ import {
   type ClusterSettings,
   IdAllocator,
   isNodeTask,
+  NOT_HERE,
   type NodeTask,
   nodeTaskMs,
   type OperatorRecord,
@@ -80,6 +81,8 @@ export class PlacementDesk {
       nodes: () => registered().map(({ nodeId, locality }) => ({ nodeId, locality: parseLocality(locality) ?? [] })),
       isUp: (nodeId) => nodeId === self || links.isUp(nodeId),
       isPinned: (start) => pinned.has(start),
+      descriptors: () => router().descriptors(),
+      lookFor: (key) => upkeep.onMissing(key),
     })
     this.#settings = new SettingsTable(table)
   }
@@ -166,6 +169,7 @@ export class PlacementDesk {
   async #run(errand: Errand, timeoutMs: number): Promise<unknown> {
     const { clock, links, nodeId: self, upkeep } = this.#parts
     const deadlineMs = clock.now() + timeoutMs
+    let cause: CordilleraError | undefined
     for (;;) {
       for (const nodeId of upkeep.nodesOf(SYSTEM_RANGE_ID)) {
         if (nodeId !== self && !links.isUp(nodeId)) continue
@@ -174,11 +178,13 @@ export class PlacementDesk {
           return await links.ask(nodeId, 'driver', errand, timeoutMs)
         } catch (error) {
           if (!(error instanceof CordilleraError) || !isPassing(error, errand)) throw error
+          if (error.message !== NOT_HERE) cause = error
         }
       }
       upkeep.onLost(SYSTEM_RANGE_ID)
       if (clock.now() >= deadlineMs) {
-        throw new CordilleraError('UNAVAILABLE', { detail: 'nobody who places ranges could be reached in time' })
+        const why = cause === undefined ? 'nobody who places ranges could be reached in time' : cause.message
+        throw new CordilleraError('UNAVAILABLE', { detail: why })
       }
       await new Promise<void>((resolve) => clock.after(PAUSE_MS, resolve))
     }

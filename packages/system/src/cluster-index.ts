@@ -1,6 +1,13 @@
 import { CordilleraError, type Key, type NodeId, type RangeId, type Term } from '@cordillera/base'
 import type { LoadSplit } from '@cordillera/placement'
-import { compareEpochs, type Descriptor, decodeDescriptor, encodeDescriptor, spanContains } from '@cordillera/ranges'
+import {
+  compareEpochs,
+  type Descriptor,
+  decodeDescriptor,
+  encodeDescriptor,
+  spanContains,
+  spansOverlap,
+} from '@cordillera/ranges'
 import { DescriptorCache } from '@cordillera/router'
 
 /**
@@ -69,12 +76,30 @@ export class ClusterIndex {
 
   /** Whether it has every key: before that a picture of the cluster would be wrong. */
   get isWhole(): boolean {
+    return this.gap === undefined
+  }
+
+  /** The first key of which nothing is known. */
+  get gap(): Key | undefined {
     let at: Key | null = ''
     for (const { start, end } of this.#order.all()) {
-      if (start !== at) return false
+      if (start !== at) break
       at = end
     }
-    return at === null
+    return at ?? undefined
+  }
+
+  /**
+   * Takes in ranges where nothing was heard of any: those without a leader are in nobody's heartbeat. Of them only where they are
+   * is known; nobody leads them as far as this goes, and whoever does says so with his next beat.
+   */
+  fillGaps(descriptors: Iterable<Descriptor>, nowMs: number): void {
+    const quiet = { term: 0, bytes: 0, readsPerSec: 0, writesPerSec: 0, loadMaxPerSec: 0, behind: [] }
+    for (const descriptor of descriptors) {
+      const known = [...this.#order.all()]
+      if (known.some((one) => spansOverlap(one, descriptor)) || this.#order.tryLearn(descriptor) === undefined) continue
+      this.#ranges.set(descriptor.rangeId, { ...quiet, descriptor, leader: 0, lastChangedMs: nowMs })
+    }
   }
 
   #learn(nodeId: NodeId, { unchangedMs, ...beat }: RangeBeat, nowMs: number): void {

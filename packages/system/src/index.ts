@@ -22,7 +22,7 @@ export {
 } from './operator.js'
 export { type OperatorActions, Operators } from './operators.js'
 export { ORACLE_KEY, Oracle, type OracleLeadership, type TimestampsIssued, type TimestampsWanted } from './oracle.js'
-export { nodeTaskMs, PlacementDriver, type RangeActions } from './placement-driver.js'
+export { NOT_HERE, nodeTaskMs, PlacementDriver, type RangeActions } from './placement-driver.js'
 export {
   decodeRecoveries,
   type KnownRecoveries,

@@ -1,5 +1,4 @@
-import type { Key } from '@cordillera/base'
-import { type Clock, CordilleraError, type Logger, type NodeId, type RangeId } from '@cordillera/base'
+import { type Clock, CordilleraError, type Key, type Logger, type NodeId, type RangeId } from '@cordillera/base'
 import {
   type ClusterPicture,
   type Decision,
@@ -15,6 +14,7 @@ import {
   type Operator,
   type PlacementSettings,
 } from '@cordillera/placement'
+import type { Descriptor } from '@cordillera/ranges'
 import { ClusterIndex, type Heartbeat } from './cluster-index.js'
 import { type ClusterSettings, SettingsTable } from './cluster-settings.js'
 import { type HeartbeatAnswer, nodeSettingsOf } from './heartbeat-answer.js'
@@ -43,6 +43,10 @@ export interface PlacementDriverParts {
   isFit(nodeId: NodeId): boolean
   /** A person, or the founding, put a boundary there. */
   isPinned(start: Key): boolean
+  /** Every range that this node knows of, led or not. */
+  descriptors(): Iterable<Descriptor>
+  /** Whatever holds the key is to be found: {@link descriptors} should know it some time later. */
+  lookFor(key: Key): void
   /** Ranges of a cluster that was just founded. */
   readonly rangesMin: number
 }
@@ -74,6 +78,8 @@ const RETRY_MS = 500
 const REFRESH_MS = 5_000
 /** A node whose heartbeats fail to come for so long is not heard. */
 const SILENT_MS = 6_000
+/** A range of which a new driver has heard nothing for so long has nobody who leads it. */
+const UNLED_MS = 10_000
 /** What is done shows in the picture by then: with the next heartbeat of whoever leads. */
 const UNSEEN_MS = 4_000
 /** How long what has failed is left alone. */
@@ -179,7 +185,7 @@ export class PlacementDriver {
   #tryPicture(seat: Seat): ClusterPicture | undefined {
     const { clock, nodes, isPinned, isFit } = this.#parts
     const nowMs = clock.now()
-    if (!seat.index.isWhole || seat.settings === undefined || nowMs - seat.sinceMs < SILENT_MS) return undefined
+    if (seat.settings === undefined || nowMs - seat.sinceMs < SILENT_MS || !this.#isWhole(seat, nowMs)) return undefined
     const ranges = seat.index.ranges().map((range) => {
       const isHeard = this.#isHeard(seat, range.leader, nowMs)
       return { ...range, leader: isHeard ? range.leader : 0, startIsPinned: isPinned(range.descriptor.start) }
@@ -197,6 +203,14 @@ export class PlacementDriver {
     }
     const settings = settingsOf(seat.settings, this.#parts.rangesMin)
     return { nowMs, settings, nodes: pictured, ranges, underWay: [...underWay.values()] }
+  }
+
+  /** Who leads a range has told of it by then; of one that nobody leads, others know where it is. */
+  #isWhole({ index, sinceMs }: Seat, nowMs: number): boolean {
+    if (!index.isWhole && nowMs - sinceMs >= UNLED_MS) index.fillGaps(this.#parts.descriptors(), nowMs)
+    const { gap } = index
+    if (gap !== undefined) this.#parts.lookFor(gap)
+    return gap === undefined
   }
 
   #isHeard(seat: Seat, nodeId: NodeId, nowMs: number): boolean {
@@ -268,7 +282,10 @@ export class PlacementDriver {
   }
 
   #isClear(seat: Seat, kind: NodeTask['kind'], nodeId: NodeId): boolean {
-    return seat.index.isWhole && seat.index.ranges().every((range) => !isHeldOn(range, kind, nodeId))
+    return (
+      this.#isWhole(seat, this.#parts.clock.now()) &&
+      seat.index.ranges().every((range) => !isHeldOn(range, kind, nodeId))
+    )
   }
 
   #whatIsLeft(seat: Seat, kind: NodeTask['kind'], nodeId: NodeId): string {
@@ -323,8 +340,11 @@ function isHeldOn(
   return kind === 'drain' ? leader === nodeId : descriptor.replicas.some((place) => place.nodeId === nodeId)
 }
 
+/** What a node says that does not place ranges. */
+export const NOT_HERE = 'the placement driver is not on this node, or has just begun'
+
 function notHere(): CordilleraError {
-  return new CordilleraError('UNAVAILABLE', { detail: 'the placement driver is not on this node, or has just begun' })
+  return new CordilleraError('UNAVAILABLE', { detail: NOT_HERE })
 }
 
 function settingsOf(settings: ClusterSettings, rangesMin: number): PlacementSettings {
