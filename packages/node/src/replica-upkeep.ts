@@ -1,5 +1,5 @@
 import { CordilleraError, type Logger, type NodeId, type RangeId, type ReplicaId } from '@cordillera/base'
-import { type Descriptor, isFrozen } from '@cordillera/ranges'
+import { compareEpochs, type Descriptor, isFrozen } from '@cordillera/ranges'
 import { isSurelyRemoved, type KnownDescriptor, newestOf, type Replicas } from '@cordillera/replicas'
 import type { ReplicaState, StateStore } from '@cordillera/state'
 import type { RangeFinder } from './range-finder.js'
@@ -96,10 +96,20 @@ export class ReplicaUpkeep {
     // Those that have missed a merge tell each other that they wait for it.
     const isForgotten = known.every((one) => isFrozen(one.descriptor))
     const isGone = isSurelyRemoved(replicaId, [own, ...known]) || (isForgotten && (await this.#isMergedAway(state)))
-    if (!isGone) return
+    if (!isGone) {
+      if (newest === undefined || compareEpochs(newest.epoch, descriptor.epoch) <= 0) await this.#lookElsewhere(state)
+      return
+    }
     logger.info('replica-removed', { rangeId, replicaId })
     this.#told.delete(rangeId)
     await replicas.destroy(state)
+  }
+
+  /** Nobody who was in the range knows more: they may all have left it. Whoever is in it now is asked the next time. */
+  async #lookElsewhere({ replicaId, descriptor: { rangeId, start, epoch } }: ReplicaState): Promise<void> {
+    const holder = await this.#parts.finder.findHolder(start)
+    if (holder === undefined || holder.rangeId !== rangeId || compareEpochs(holder.epoch, epoch) <= 0) return
+    this.#told.set(rangeId, { replicaId, descriptor: holder })
   }
 
   /**

@@ -85,6 +85,38 @@ describe('a replica that is to go', () => {
   })
 })
 
+describe('a replica that was removed while its machine was away', () => {
+  it('is collected when that is back, though everybody whom it remembers has left the range since', async () => {
+    await settle(placement(3).setSettings({ placementEnabled: false }))
+    const [a, b, c, d] = cluster.machines.map(({ node }) => node!.identity.nodeId)
+    const third = cluster.machines[2]!
+    const rangeId = third.replicas
+      .map(({ descriptor }) => descriptor.rangeId)
+      .find((id) => id !== 1 && isOnFirstThree(id))!
+    const done = async (command: { readonly add?: number; readonly remove?: number }) => {
+      const request = { kind: 'change-replicas', rangeId, ...command } as const
+      const { operatorId } = await settle(placement(3).startOperator(request))
+      const { state, error } = await cluster.settle(placement(3).awaitOperator(operatorId, 60_000), 61_000)
+      expect([command, state, error]).toEqual([command, 'done', undefined])
+    }
+    third.crash('killed')
+    await cluster.clock.run(5_000)
+    await done({ add: d!, remove: c! })
+    await done({ remove: a! })
+    await done({ remove: b! })
+    third.start()
+    const isCollected = () =>
+      third.node !== undefined && third.replicas.every(({ descriptor }) => descriptor.rangeId !== rangeId)
+    expect(await cluster.clock.runUntil(isCollected, 60_000)).toBe(true)
+  })
+
+  function isOnFirstThree(rangeId: number): boolean {
+    return cluster.machines
+      .slice(0, 3)
+      .every(({ replicas }) => replicas.some((one) => one.descriptor.rangeId === rangeId))
+  }
+})
+
 function isUp(nodeId: number): boolean {
   return cluster.nodes().some((node) => node.identity.nodeId === nodeId)
 }
