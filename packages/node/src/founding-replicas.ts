@@ -15,7 +15,8 @@ export async function createFoundingReplicas(
   if (replicasCreated) {
     // One that was replaced since has left its tombstone.
     const lost = placesOn(nodeId, document.descriptors).filter(({ replicaId }) => state.mayCreate(replicaId))
-    if (lost.length === 0) return
+    // Whoever joins may have waited for long: a log that has failed meanwhile makes no node.
+    if (lost.length === 0) return log.flush()
     throw new CordilleraError('DIRECTORY_INVALID', {
       detail: `the state database lost ${lost.length} replicas of node ${nodeId}; start it on an empty directory instead`,
     })
