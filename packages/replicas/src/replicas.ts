@@ -89,6 +89,8 @@ export class Replicas implements ReplicaHost {
     )
     forgetOrphans(options.log, options.state)
     for (const state of options.state.replicas.values()) this.#openReplica(state)
+    // Nobody else votes there: there is nobody to wait for.
+    for (const replica of this.#byRange.values()) if (isAlone(replica.state)) this.campaign(replica)
     this.#scheduleTick()
   }
 
