@@ -74,6 +74,8 @@ export class CordilleraNode {
   /** As the placement driver said last. */
   #membership = 'member'
   readonly #storeTalk: StoreTalk
+  /** Timestamps to read at, and what keeps the versions that they see. */
+  readonly snapshots: Snapshots
   readonly #space: SpaceMeter
   readonly #load: LoadMeter
   readonly #reports: NodeReports
@@ -159,7 +161,7 @@ export class CordilleraNode {
     })
     const { nodeId } = identity
     this.#oracle = new Oracle({ clock, logger, knownNodes: () => this.#nodeIds() })
-    const snapshots = new Snapshots({ clock, client: () => this.#timestamps })
+    this.snapshots = new Snapshots({ clock, client: () => this.#timestamps })
     this.#timestamps = new TimestampClient({
       router: () => this.router,
       clock,
@@ -167,7 +169,7 @@ export class CordilleraNode {
         const replica = this.#replicas.replica(SYSTEM_RANGE_ID)
         return { replicaId: replica?.replicaId ?? 0, term: replica?.core.term ?? 0 }
       },
-      oldestSnapshot: () => snapshots.oldestSnapshot(),
+      oldestSnapshot: () => this.snapshots.oldestSnapshot(),
       onSafePoint: (safePoint) => state.advanceSafePoint(safePoint),
     })
     this.#replicas = new Replicas({
@@ -192,10 +194,7 @@ export class CordilleraNode {
         },
       },
       incarnation: identity.incarnation,
-      snapshots,
-      clock,
-      random,
-      logger,
+      ...{ snapshots: this.snapshots, clock, random, logger },
       limits: defaultRouterLimits,
       onRouteLost: (rangeId) => this.upkeep.onLost(rangeId),
       onRouteMissing: (key) => this.upkeep.onMissing(key),
@@ -207,8 +206,8 @@ export class CordilleraNode {
     this.#space = this.#newSpaceMeter()
     this.#storeTalk = this.#newStoreTalk()
     this.upkeep = new RangeUpkeep({
-      ...{ identity, replicas: this.#replicas, state, router: this.router, links, snapshots, clock, logger },
-      ...{ random: ports.random, scrubMs: config.scrubMs, nodes: () => this.#nodeIds() },
+      ...{ identity, replicas: this.#replicas, state, router: this.router, links, clock, logger },
+      ...{ snapshots: this.snapshots, random, scrubMs: config.scrubMs, nodes: () => this.#nodeIds() },
     })
     this.#reports = new NodeReports({
       ...{ identity, replicas: this.#replicas, state, links, logger, router: this.router, version: config.version },
