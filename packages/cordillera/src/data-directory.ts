@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
+import { access, mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { CordilleraError } from '@cordillera/base'
@@ -43,6 +43,14 @@ export class DataDirectory {
     }
   }
 
+  /** Whether somebody has taken the directory before. */
+  static async exists(path: string): Promise<boolean> {
+    return access(join(path, STATE)).then(
+      () => true,
+      () => false,
+    )
+  }
+
   /** Forgets who used it. The lock goes with the engine. */
   async release(): Promise<void> {
     await unlink(join(this.#path, RUN, OWNER)).catch(() => {})
@@ -51,7 +59,7 @@ export class DataDirectory {
 
 export type OpenEngine = (path: string) => Promise<StateEngine>
 
-/** For people who are refused. */
+/** For people who are refused. Both are empty where nothing listens. */
 export interface OwnerAddresses {
   readonly http: string
   readonly peer: string
@@ -92,12 +100,16 @@ async function refusal(path: string, error: unknown): Promise<CordilleraError> {
     const who =
       owner === undefined
         ? 'another process'
-        : `process ${owner.pid} on ${owner.host} (since ${owner.started}, HTTP at ${owner.http}, peers at ${owner.peer})`
+        : `process ${owner.pid} on ${owner.host} (since ${owner.started}${addressesOf(owner)})`
     const detail = `${path} is used by ${who}; stop it, or use another --data`
     return new CordilleraError('DIRECTORY_IN_USE', { detail, details: { path, ...owner }, cause: error })
   }
   const reason = error instanceof Error ? error.message : String(error)
   return new CordilleraError('DIRECTORY_INVALID', { detail: `${path} cannot be used: ${reason}`, cause: error })
+}
+
+function addressesOf({ http, peer }: OwnerAddresses): string {
+  return http === '' && peer === '' ? ', embedded' : `, HTTP at ${http}, peers at ${peer}`
 }
 
 /** classic-level says it with the cause of its error. */

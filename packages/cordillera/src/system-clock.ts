@@ -7,6 +7,13 @@ import type { Clock, Timer } from '@cordillera/base'
  * is set again for the rest.
  */
 export class SystemClock implements Clock {
+  readonly #holdsProcess: boolean
+
+  /** `holdsProcess` false: a process may end while timers are set. */
+  constructor({ holdsProcess = true }: { readonly holdsProcess?: boolean } = {}) {
+    this.#holdsProcess = holdsProcess
+  }
+
   now(): number {
     return performance.now()
   }
@@ -20,14 +27,19 @@ export class SystemClock implements Clock {
     let timer: NodeJS.Timeout
     const onTimeout = (): void => {
       const leftMs = dueMs - performance.now()
-      if (leftMs > 0) timer = setTimeout(onTimeout, Math.ceil(leftMs))
+      if (leftMs > 0) timer = this.#set(onTimeout, leftMs)
       else callback()
     }
-    timer = setTimeout(onTimeout, Math.ceil(delayMs))
+    timer = this.#set(onTimeout, delayMs)
     return { cancel: () => clearTimeout(timer) }
   }
 
   defer(callback: () => void): void {
     setImmediate(callback)
+  }
+
+  #set(callback: () => void, delayMs: number): NodeJS.Timeout {
+    const timer = setTimeout(callback, Math.ceil(delayMs))
+    return this.#holdsProcess ? timer : timer.unref()
   }
 }
