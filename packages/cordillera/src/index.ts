@@ -1,7 +1,9 @@
-/** What composes a node of one's own from the real ports needs. The command is `dist/bin.js`. */
+/** The database, and what composes a node of one's own from the real ports needs. The command is `dist/bin.js`. */
 export { type Address, formatAddress, tryParseAddress } from './address.js'
+export { Cordillera, type DatabaseOptions } from './database/database.js'
 export { LOG_LEVELS, type LogLevel } from './log-level.js'
 export { NodeDisk } from './node-disk.js'
+export { type OpenOptions, open } from './open.js'
 export { createPinoLogger } from './pino-logger.js'
 export { type StartedNode, startNode } from './start.js'
 export type { StartConfig } from './start-config.js'
