@@ -1,4 +1,5 @@
 import { CordilleraError, type Key, type Version } from '@cordillera/base'
+import type { Mutation } from '@cordillera/ranges'
 import type {
   DatabaseStore,
   OpenSnapshot,
@@ -58,21 +59,13 @@ export class NodeStore implements DatabaseStore {
     })
   }
 
-  /**
-   * STAND-IN, until the router has atomic batches (`Router.writeAtomically`): single writes, begun in one turn. In order, but
-   * neither atomic nor at one version.
-   */
-  async write(operations: readonly WriteOperation[]): Promise<Version> {
-    const writes = operations.map(
-      ({ key, value }) =>
-        new Promise<void>((resolve, reject) => {
-          const done: WriteDone = (error) => (error === undefined ? resolve() : reject(error))
-          if (value === undefined) this.delete(key, done)
-          else this.put(key, value, done)
-        }),
-    )
-    await Promise.all(writes)
-    return 0
+  write(operations: readonly WriteOperation[]): Promise<Version> {
+    let bytes = 0
+    const mutations = operations.map(({ key, value }): Mutation => {
+      bytes += key.length + (value?.length ?? 0)
+      return value === undefined ? { kind: 'delete', key } : { kind: 'put', key, value }
+    })
+    return this.#run(bytes, () => this.#embedded.node.router.transactions.write(mutations, this.#deadlineMs()))
   }
 
   scan(plan: PagePlan): Promise<StoredPage> {

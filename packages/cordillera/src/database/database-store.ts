@@ -5,7 +5,8 @@ import type { CordilleraError, Key, Version } from '@cordillera/base'
  *
  * Keys are whole, with their keyspace's prefix, and within the engine's limits; the database checks them first. Failures
  * are `CordilleraError`s. Point operations answer by callback, once, and on a later turn unless they are refused: a
- * promise fewer for each of them. What they are given they have copied, or are done with, before they return.
+ * promise fewer for each of them. What they are given they
+ * have copied, or are done with, before they return.
  */
 export interface DatabaseStore {
   /**
@@ -19,7 +20,8 @@ export interface DatabaseStore {
   delete(key: Key, done: WriteDone): void
   /**
    * Everything or nothing, over any number of ranges, at one version; durable when it resolves. Of operations on one key
-   * the last one counts. At least one operation.
+   * the last one counts. At least one operation, whose values do not change until then. Rejects with BATCH_TOO_LARGE above
+   * 4 MiB of keys and values.
    */
   write(operations: readonly WriteOperation[]): Promise<Version>
   /** A page of a span as an open snapshot sees it. */

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
-import { CordilleraError, type Key, type Version } from '@cordillera/base'
-import { BATCH_BYTES_MAX, keyspaceSpan } from '@cordillera/ranges'
+import type { CordilleraError, Key, Version } from '@cordillera/base'
+import { keyspaceSpan } from '@cordillera/ranges'
 import { type AbstractDatabaseOptions, AbstractLevel, type AbstractOpenOptions } from 'abstract-level'
 import { CallOrder } from './call-order.js'
 import { DatabaseIterator, type IteratorOptions, type IteratorSnapshot } from './database-iterator.js'
@@ -92,18 +92,10 @@ export class Cordillera<KDefault = string, VDefault = string> extends AbstractLe
 
   async _batch(operations: readonly BatchOperation[]): Promise<void> {
     if (operations.length === 0) return
-    const prefixLength = this.#within.start.length
-    let bytes = 0
     const writes = operations.map((operation): WriteOperation => {
       const key = this.#keyOf(operation.key)
-      const value = operation.type === 'put' ? bytesOf(operation.value) : undefined
-      bytes += key.length - prefixLength + (value === undefined ? 0 : value.length)
-      return { key, value }
+      return { key, value: operation.type === 'put' ? ownBytesOf(operation.value) : undefined }
     })
-    if (bytes > BATCH_BYTES_MAX) {
-      const detail = `a batch of ${bytes} bytes; at most ${BATCH_BYTES_MAX} are taken`
-      throw new CordilleraError('BATCH_TOO_LARGE', { detail })
-    }
     await this.#writeAll(writes)
   }
 
@@ -191,10 +183,9 @@ export class Cordillera<KDefault = string, VDefault = string> extends AbstractLe
   #writeAll(writes: readonly WriteOperation[]): Promise<Version> {
     const store = this.#opened()
     if (writes.every(({ key }) => this.#order.isFree(key))) return store.write(writes)
-    const kept = writes.map(({ key, value }) => ({ key, value: value && Buffer.from(value) }))
     const keys = writes.map(({ key }) => key)
     return new Promise((resolve, reject) => {
-      this.#order.whenFree(keys, () => store.write(kept).then(resolve, reject))
+      this.#order.whenFree(keys, () => store.write(writes).then(resolve, reject))
     })
   }
 
@@ -267,6 +258,12 @@ const isFound = (found: StoredValue | undefined): boolean => found !== undefined
 
 function valueIn(format: Format): ResultOf<Formatted | undefined> {
   return (found) => (found === undefined ? undefined : formatValue(found.value, format))
+}
+
+/** As `bytesOf`, in memory that nobody else changes. */
+function ownBytesOf(value: Formatted): Uint8Array {
+  const bytes = bytesOf(value)
+  return bytes === value ? Buffer.from(bytes) : bytes
 }
 
 function send(
