@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -16,7 +16,7 @@ import { afterTest, scratchDirectory } from './scratch.js'
 const repository = fileURLToPath(new URL('..', import.meta.url))
 const npm = promisify(execFile)
 
-test('the packed packages start a node', { timeout: 300_000 }, async () => {
+test('the packed packages start a node, and run the example of the README', { timeout: 300_000 }, async () => {
   const directory = scratchDirectory()
   const [packs, app] = [join(directory, 'packs'), join(directory, 'app')]
   for (const path of [packs, app]) mkdirSync(path)
@@ -25,6 +25,13 @@ test('the packed packages start a node', { timeout: 300_000 }, async () => {
   expect(tarballs.length).toBeGreaterThan(1)
   writeFileSync(join(app, 'package.json'), '{ "private": true }')
   await npm('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', ...tarballs], { cwd: app })
+
+  const [, example] = /^```js\n([^`]*)```$/m.exec(
+    readFileSync(join(repository, 'packages/cordillera/README.md'), 'utf8'),
+  )!
+  writeFileSync(join(app, 'example.mjs'), example!)
+  const { stdout } = await npm(process.execPath, ['example.mjs'], { cwd: app })
+  expect(stdout).toBe('user:2 Grace\n')
 
   const [http, peer] = (await freePorts(2)).map((port) => `127.0.0.1:${port}`)
   const command = join(app, 'node_modules', '.bin', 'cordillera')

@@ -129,6 +129,8 @@ export interface NodeReport {
   readonly nodeId: NodeId
   /** `member`, or what else it is: one of {@link NodeState}. */
   readonly membership: string
+  /** Nodes that were decommissioned, as whoever places ranges knows; empty elsewhere. */
+  readonly decommissioned: readonly NodeId[]
   readonly store: StoreReport
   readonly bytes: number
   readonly readsPerSec: number

@@ -33,6 +33,7 @@ function reportOf(nodeId: number, leads: readonly number[]): NodeReport {
   return {
     nodeId,
     membership: 'member',
+    decommissioned: [],
     store: { condition: 'healthy', space: 'ample' },
     bytes: 25,
     readsPerSec: 0,
@@ -81,6 +82,12 @@ describe('the picture of a cluster', () => {
       ] as [number, unknown[]][]),
     )
     expect(describeRange(picture, descriptors[4]!)).toMatchObject({ leader: null, start: 'c', end: null })
+  })
+
+  it('misses nobody who was decommissioned, and is switched off', () => {
+    const picture = pictureOf({ ...reportOf(1, [1, 2, 3, 4, 5]), decommissioned: [3] }, reportOf(2, []))
+    expect(describeCluster(picture)).toMatchObject({ healthy: true, health: '2 nodes live, every range has a leader' })
+    expect(describeNode(picture, nodes[2]!).state).toBe('decommissioned')
   })
 
   it('says which replicas are damaged, and which ranges stopped for it', () => {

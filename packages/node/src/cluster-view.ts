@@ -37,7 +37,8 @@ export interface Picture {
 
 export function describeCluster(picture: Picture): ClusterInfo {
   const ranges = picture.descriptors.map((descriptor) => describeRange(picture, descriptor))
-  const dead = picture.registered.filter((node) => !picture.reports.has(node.nodeId))
+  const gone = decommissionedIn(picture)
+  const dead = picture.registered.filter(({ nodeId }) => !picture.reports.has(nodeId) && !gone.has(nodeId))
   const leaderless = ranges.filter((range) => range.leader === null)
   const problems: string[] = []
   if (leaderless.length > 0) problems.push(`${count(leaderless.length, 'range')} without a leader`)
@@ -45,7 +46,8 @@ export function describeCluster(picture: Picture): ClusterInfo {
   if (dead.length > 0) {
     problems.push(`${count(dead.length, 'node')} not reachable (${dead.map((node) => node.nodeId).join(', ')})`)
   }
-  const all = `${count(picture.registered.length, 'node')} live, every range has a leader`
+  const live = picture.registered.length - picture.registered.filter(({ nodeId }) => gone.has(nodeId)).length
+  const all = `${count(live, 'node')} live, every range has a leader`
   return {
     clusterId: picture.clusterId,
     version: picture.version,
@@ -99,7 +101,7 @@ export function describeNode(picture: Picture, node: RegisteredNode): NodeInfo {
     peerAddress: node.peerAddress,
     httpAddress: node.httpAddress,
     locality: node.locality,
-    state: stateOf(report),
+    state: stateOf(picture, node.nodeId),
     replicas: report?.ranges.length ?? placed.length,
     leaders: report?.ranges.filter((range) => range.isLeader).length ?? 0,
     bytes: report?.bytes ?? 0,
@@ -110,8 +112,14 @@ export function describeNode(picture: Picture, node: RegisteredNode): NodeInfo {
   }
 }
 
-function stateOf(report: NodeReport | undefined): NodeState {
-  if (report === undefined) return 'dead'
+/** Who was decommissioned may be switched off: nobody misses it. */
+function decommissionedIn({ reports }: Picture): Set<NodeId> {
+  return new Set([...reports.values()].flatMap(({ decommissioned }) => decommissioned))
+}
+
+function stateOf(picture: Picture, nodeId: NodeId): NodeState {
+  const report = picture.reports.get(nodeId)
+  if (report === undefined) return decommissionedIn(picture).has(nodeId) ? 'decommissioned' : 'dead'
   return MEMBERSHIPS.find((one) => one === report.membership) ?? 'live'
 }
 

@@ -214,6 +214,7 @@ export class CordilleraNode {
       ...{ load: this.#load, fsyncs: this.#fsyncs, finder: this.upkeep.finder },
       registered: () => this.#whereabouts.registered(),
       membership: () => (this.#phase === 'draining' ? 'draining' : this.#membership),
+      decommissioned: () => this.placement.driver.decommissioned(),
     })
     this.placement = this.#newPlacement()
     this.#heartbeats = this.#newHeartbeats()

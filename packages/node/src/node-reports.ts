@@ -27,6 +27,8 @@ export interface NodeReportsParts {
   registered(): readonly RegisteredNode[]
   /** `member`, or what else it is. */
   membership(): string
+  /** See `NodeReport`. */
+  decommissioned(): readonly NodeId[]
 }
 
 const TIMEOUT_MS = 2_000
@@ -42,7 +44,7 @@ export class NodeReports {
 
   /** This node's. */
   async own(): Promise<NodeReport> {
-    const { identity, replicas, state, load, fsyncs, membership } = this.#parts
+    const { identity, replicas, state, load, fsyncs, membership, decommissioned } = this.#parts
     const { readsPerSec, writesPerSec } = load.total
     let bytes = 0
     const ranges: NodeRangeReport[] = []
@@ -57,6 +59,7 @@ export class NodeReports {
     return {
       nodeId: identity.nodeId,
       membership: membership(),
+      decommissioned: decommissioned(),
       store: replicas.stores.report,
       bytes,
       readsPerSec,

@@ -21,6 +21,11 @@ export class Memberships {
     return this.#known.get(nodeId) ?? 'member'
   }
 
+  /** Nodes that are none any more. */
+  decommissioned(): NodeId[] {
+    return [...this.#known].flatMap(([nodeId, membership]) => (membership === 'decommissioned' ? [nodeId] : []))
+  }
+
   async refresh(): Promise<void> {
     const rows = await this.#table.list(PREFIX)
     this.#known = new Map(rows.flatMap(({ value }) => tryRead(value) ?? []))

@@ -163,6 +163,11 @@ export class PlacementDriver {
     return explainRange(this.#picture(), rangeId)
   }
 
+  /** Nodes that are none any more; empty where nobody places ranges. */
+  decommissioned(): NodeId[] {
+    return this.#seat?.memberships.decommissioned() ?? []
+  }
+
   membershipOf(nodeId: NodeId): Membership {
     if (this.#seat === undefined) throw notHere()
     return this.#seat.memberships.of(nodeId)
