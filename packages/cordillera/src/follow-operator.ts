@@ -15,12 +15,14 @@ import { formatOperators } from './operator-table.js'
  */
 export async function followCommand(
   context: CommandContext,
-  command: { readonly target: string; readonly body?: object },
+  /** `isRepeatable` false: given again, it changes something once more. */
+  command: { readonly target: string; readonly body?: object; readonly isRepeatable?: boolean },
   flags: CommandFlags,
 ): Promise<void> {
   const { client, output, io } = context
   const request = { method: 'POST', ...jsonBody(command.body ?? {}) }
-  const begun = await withRemedy(LOST_COMMAND, () => client.json<OperatorAnswer>(command.target, request))
+  const remedy = command.isRepeatable === false ? LOST_CHANGE : LOST_COMMAND
+  const begun = await withRemedy(remedy, () => client.json<OperatorAnswer>(command.target, request))
   const { value, text } = flags.wait === false ? begun : await follow(context, begun)
   const { operator } = value
   refuseFailed(operator)
@@ -29,6 +31,9 @@ export async function followCommand(
 
 /** A command whose answer got lost has left an operator, or has not. */
 export const LOST_COMMAND = 'see whether it was begun: cordillera operator ls; to give it again does no harm'
+
+/** A merge, or a cut at whatever key fits: another one of it is another change. */
+const LOST_CHANGE = 'see whether it was begun: cordillera operator ls; given again, it changes the range once more'
 
 export interface OperatorAnswer {
   readonly operator: OperatorInfo

@@ -104,11 +104,12 @@ export async function rangeExplain({ client, output, io }: CommandContext, [id]:
 export function rangeSplit(context: CommandContext, [id]: CommandArguments, flags: CommandFlags): Promise<void> {
   const { key, encoding, keyspace, spread } = flags
   const target = `/v1/admin/ranges/${idOf('RANGE', id)}/split${queryOf({ encoding, keyspace, spread })}`
-  return followCommand(context, { target, body: key === undefined ? {} : { key } }, flags)
+  const body = key === undefined ? {} : { key }
+  return followCommand(context, { target, body, isRepeatable: key !== undefined }, flags)
 }
 
 export function rangeMerge(context: CommandContext, [id]: CommandArguments, flags: CommandFlags): Promise<void> {
-  return followCommand(context, { target: `/v1/admin/ranges/${idOf('RANGE', id)}/merge` }, flags)
+  return followCommand(context, { target: `/v1/admin/ranges/${idOf('RANGE', id)}/merge`, isRepeatable: false }, flags)
 }
 
 export function rangeTransferLeader(

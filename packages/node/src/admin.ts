@@ -62,9 +62,9 @@ export interface RangeReplicaInfo {
 export type NodeCommand = 'drain' | 'undrain' | 'decommission' | 'recommission'
 
 export type OperatorRequest =
-  /** `key` is whole, with its keyspace's prefix; without it, one is chosen. */
-  | { readonly kind: 'split'; readonly rangeId: RangeId; readonly key?: Key }
-  | { readonly kind: 'merge'; readonly rangeId: RangeId }
+  /** `key` is whole, with its keyspace's prefix; without it, one is chosen. `version`: only while the range's epoch has this one. */
+  | { readonly kind: 'split'; readonly rangeId: RangeId; readonly key?: Key; readonly version?: number }
+  | { readonly kind: 'merge'; readonly rangeId: RangeId; readonly version?: number }
   | { readonly kind: 'transfer-leader'; readonly rangeId: RangeId; readonly nodeId: NodeId }
   | { readonly kind: 'change-replicas'; readonly rangeId: RangeId; readonly add?: NodeId; readonly remove?: NodeId }
   | { readonly kind: NodeCommand; readonly nodeId: NodeId }

@@ -32,6 +32,12 @@ export class OperatorPlans {
     if (range.rangeId === SYSTEM_RANGE_ID && (request.kind === 'split' || request.kind === 'merge')) {
       throw conflict('the system range is neither cut nor merged')
     }
+    const wanted = request.kind === 'split' || request.kind === 'merge' ? request.version : undefined
+    if (wanted !== undefined && wanted !== range.epoch.version) {
+      throw conflict(
+        `range ${range.rangeId} is at version ${range.epoch.version}, not ${wanted}: it was cut or merged since`,
+      )
+    }
     switch (request.kind) {
       case 'split':
         return this.#planSplit(range, request.key)

@@ -45,6 +45,7 @@ export interface PlacementDeskParts {
 type Errand =
   | { readonly name: 'start'; readonly request: OperatorRequest }
   | { readonly name: 'list' }
+  | { readonly name: 'refresh' }
   | { readonly name: 'await'; readonly operatorId: number; readonly timeoutMs: number }
   | { readonly name: 'cancel'; readonly operatorId: number }
   | { readonly name: 'explain'; readonly rangeId: RangeId }
@@ -135,8 +136,11 @@ export class PlacementDesk {
     return this.#settings.read()
   }
 
-  setSettings(patch: Partial<ClusterSettings>): Promise<ClusterSettings> {
-    return this.#settings.change(patch)
+  async setSettings(patch: Partial<ClusterSettings>): Promise<ClusterSettings> {
+    const changed = await this.#settings.change(patch)
+    // Whoever places ranges reads them now and then; from here on, nothing is begun by the old ones.
+    await this.#run({ name: 'refresh' }, DEADLINE_MS).catch(onlyCoded)
+    return changed
   }
 
   /** Compares the replicas of a range, or of all. See `RangeScrub`. */
@@ -199,6 +203,8 @@ export class PlacementDesk {
         return this.#start(errand.request)
       case 'recover':
         return this.#recover(errand)
+      case 'refresh':
+        return this.driver.refresh()
       case 'list':
         return operators.list().map(describeOperator)
       case 'await':

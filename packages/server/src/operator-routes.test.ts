@@ -228,7 +228,7 @@ describe('bodies', () => {
     ['/ranges/2/replicas', '{}', 'the body has at least one of add, remove'],
     ['/ranges/2/replicas', '{"add":1,"remove":1}', 'add and remove are both node 1: nothing would change'],
     ['/ranges/2/split', '{"key":7}', 'key is a text, not 7'],
-    ['/ranges/2/merge', '{"with":3}', 'unknown member "with"; the body has no members here'],
+    ['/ranges/2/merge', '{"with":3}', 'unknown member "with"; known are version'],
     ['/nodes/2/drain', '0', 'the body is a JSON object, not 0'],
     ['/ranges/2/recover', '{"acceptDataLoss":"yes"}', 'acceptDataLoss is true or false, not "yes"'],
   ])('%s %s', async (path, body, detail) => {

@@ -11,6 +11,7 @@ import {
   waitMsOf,
 } from './operator-answers.js'
 import {
+  MergeBody,
   NODE_COMMANDS,
   OperatorAnswerSchema,
   type OperatorInfo,
@@ -78,7 +79,9 @@ function rangeCommands(ports: OperatorPorts): ApiRoute[] {
   })
   return [
     command('split', splitParts, beginSplit),
-    command('merge', mergeParts, (node, _, rangeId) => node.placement.startOperator({ kind: 'merge', rangeId })),
+    command('merge', mergeParts, (node, request, rangeId) =>
+      node.placement.startOperator({ kind: 'merge', rangeId, ...(request.body as MergeBody) }),
+    ),
     command('transfer-leader', transferParts, (node, request, rangeId) => {
       const { node: nodeId } = request.body as TransferLeaderBody
       return node.placement.startOperator({ kind: 'transfer-leader', rangeId, nodeId })
@@ -102,7 +105,12 @@ const splitParts = {
   refusals: ['NOT_FOUND', 'CONFLICT', 'OUTCOME_UNKNOWN', 'BAD_ENCODING', 'KEY_TOO_LARGE'],
 } as const
 
-const mergeParts = { operationId: 'mergeRange', summary: 'Merges a range with its right neighbour' }
+const mergeParts = {
+  operationId: 'mergeRange',
+  summary: 'Merges a range with its right neighbour',
+  description: 'Given again without `version`, it merges with the next neighbour.',
+  body: { schema: MergeBody, examples: { 'as it is': {} } },
+}
 
 const transferParts = {
   operationId: 'transferLeader',
@@ -126,12 +134,13 @@ const recoverParts = {
 
 async function beginSplit(node: ServedNode, request: FastifyRequest, rangeId: number): Promise<OperatorInfo> {
   const query = request.query as SplitQuery
-  const { key } = request.body as SplitBody
+  const { key, ...seen } = request.body as SplitBody
   if (key !== undefined) {
-    return node.placement.startOperator({ kind: 'split', rangeId, key: await splitKeyOf(node, rangeId, key, query) })
+    const whole = await splitKeyOf(node, rangeId, key, query)
+    return node.placement.startOperator({ kind: 'split', rangeId, key: whole, ...seen })
   }
   const useless = (['encoding', 'keyspace', 'spread'] as const).find((name) => query[name] !== undefined)
-  if (useless === undefined) return node.placement.startOperator({ kind: 'split', rangeId })
+  if (useless === undefined) return node.placement.startOperator({ kind: 'split', rangeId, ...seen })
   throw new CordilleraError('BAD_REQUEST', { detail: `${useless} says how key is meant, and there is no key` })
 }
 

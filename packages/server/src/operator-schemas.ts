@@ -86,8 +86,18 @@ export type SplitQuery = Static<typeof SplitQuery>
 
 export const NoBody = Type.Object({}, { additionalProperties: false })
 
+/** Of a range as somebody has seen it: given twice, a command that changes it acts once. */
+const VersionSchema = Type.Integer({
+  ...Id,
+  description: 'Only while `epoch.version` of the range is this; CONFLICT once it was cut or merged.',
+})
+
+export const MergeBody = Type.Object({ version: Type.Optional(VersionSchema) }, { additionalProperties: false })
+export type MergeBody = Static<typeof MergeBody>
+
 export const SplitBody = Type.Object(
   {
+    version: Type.Optional(VersionSchema),
     key: Type.Optional(
       Type.String({ description: 'The right range begins here. Left out, a key that balances the two is found.' }),
     ),

@@ -64,10 +64,10 @@ export interface ServedPlacement {
 
 /** What an operator is to do. Ids are positive; whether there is such a range or node is for the node to say. */
 export type OperatorRequest =
-  /** `key` is whole, with its keyspace's prefix; without it, the node chooses one. */
-  | { readonly kind: 'split'; readonly rangeId: number; readonly key?: Key }
+  /** `key` is whole, with its keyspace's prefix; without it, the node chooses one. `version`: only while the range's epoch has this one. */
+  | { readonly kind: 'split'; readonly rangeId: number; readonly key?: Key; readonly version?: number }
   /** With the right neighbour. */
-  | { readonly kind: 'merge'; readonly rangeId: number }
+  | { readonly kind: 'merge'; readonly rangeId: number; readonly version?: number }
   | { readonly kind: 'transfer-leader'; readonly rangeId: number; readonly nodeId: number }
   /** At least one of both, and not the same node. */
   | { readonly kind: 'change-replicas'; readonly rangeId: number; readonly add?: number; readonly remove?: number }

@@ -65,6 +65,33 @@ describe('decommissions', () => {
   })
 })
 
+describe('a change of the range as somebody has seen it', () => {
+  it('is made once, however often it is asked for', async () => {
+    const rangeId = 2
+    const { ranges } = await settle(cluster.machines[0]!.node!.ranges({}))
+    const { version } = ranges.find((range) => range.rangeId === rangeId)!.epoch
+    const merge = () => placement().startOperator({ kind: 'merge', rangeId, version })
+    const { operatorId } = await settle(merge())
+    await settle(placement().awaitOperator(operatorId, 15_000))
+    expect(await settle(outcomeOf(merge()))).toBe(
+      'CONFLICT: range 2 is at version 3, not 1: it was cut or merged since',
+    )
+  })
+})
+
+describe('settings', () => {
+  it('count from the moment that they are answered', async () => {
+    await settle(placement(3).setSettings({ replicas: 1 }))
+    const nodeId = cluster.machines[1]!.node!.identity.nodeId
+    // Three replicas on three nodes would be in the way.
+    await settle(placement(3).startOperator({ kind: 'decommission', nodeId }))
+    await settle(placement(3).setSettings({ placementEnabled: false }))
+    const other = cluster.machines[2]!.node!.identity.nodeId
+    const outcome = await settle(outcomeOf(placement().startOperator({ kind: 'decommission', nodeId: other })))
+    expect(outcome).toContain('placementEnabled is off')
+  })
+})
+
 describe('a replica that is to go', () => {
   it('stays where the others could decide on nothing without it', async () => {
     await settle(placement().setSettings({ placementEnabled: false }))

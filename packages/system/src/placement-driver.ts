@@ -72,6 +72,8 @@ interface Seat {
   settings: ClusterSettings | undefined
   isLoaded: boolean
   refreshedAtMs: number
+  /** Of settings and memberships, begun so far. */
+  readings: number
 }
 
 const RETRY_MS = 500
@@ -114,6 +116,7 @@ export class PlacementDriver {
       settings: undefined,
       isLoaded: false,
       refreshedAtMs: Number.NEGATIVE_INFINITY,
+      readings: 0,
     }
     this.#seat = seat
     this.#load(seat)
@@ -245,16 +248,24 @@ export class PlacementDriver {
     }
   }
 
+  /** Reads the settings and memberships: what is decided once it resolves goes by them. Rejects as they are read. */
+  async refresh(): Promise<void> {
+    if (this.#seat === undefined) throw notHere()
+    await this.#read(this.#seat)
+  }
+
   #refresh(seat: Seat): void {
-    const { table, clock, logger } = this.#parts
+    this.#read(seat).catch((error) => this.#parts.logger.debug('settings-unread', { error: String(error) }))
+  }
+
+  async #read(seat: Seat): Promise<void> {
+    const { table, clock } = this.#parts
     seat.refreshedAtMs = clock.now()
+    const reading = ++seat.readings
     const reads = [seat.memberships.refresh(), new SettingsTable(table).read()] as const
-    Promise.all(reads).then(
-      ([, settings]) => {
-        seat.settings = settings
-      },
-      (error) => logger.debug('settings-unread', { error: String(error) }),
-    )
+    const [, settings] = await Promise.all(reads)
+    // One that was begun earlier has older news.
+    if (reading === seat.readings) seat.settings = settings
   }
 
   #perform(task: OperatorTask, timeoutMs: number): Promise<object | undefined> {
