@@ -1,6 +1,6 @@
 import { CordilleraError, InvariantViolation, type NodeId, type Timer } from '@cordillera/base'
 import { RaftLog } from '@cordillera/raft-log'
-import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
+import { SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import { Replicas, type SystemSeat } from '@cordillera/replicas'
 import { defaultRouterLimits, Router } from '@cordillera/router'
 import { StateStore } from '@cordillera/state'
@@ -29,6 +29,7 @@ import { PeerBook } from './peer-book.js'
 import { PlacementDesk } from './placement-desk.js'
 import { isUpkeepMethod, RangeUpkeep } from './range-upkeep.js'
 import { readReplicated } from './replicated-indexes.js'
+import { ServedRanges } from './served-ranges.js'
 import { SpaceMeter } from './space-meter.js'
 import { readStoreReport, StoreTalk } from './store-talk.js'
 import { Whereabouts } from './whereabouts.js'
@@ -71,6 +72,7 @@ export class CordilleraNode {
   /** Operators, settings, and what was decided about ranges. */
   readonly placement: PlacementDesk
   readonly #heartbeats: Heartbeats
+  readonly #served: ServedRanges
   /** As the placement driver said last. */
   #membership = 'member'
   readonly #storeTalk: StoreTalk
@@ -216,6 +218,9 @@ export class CordilleraNode {
       membership: () => (this.#phase === 'draining' ? 'draining' : this.#membership),
       decommissioned: () => this.placement.driver.decommissioned(),
     })
+    const { router, upkeep } = this
+    const onLost = upkeep.onLost.bind(upkeep)
+    this.#served = new ServedRanges({ nodeId, replicas: this.#replicas, router, links, onLost })
     this.placement = this.#newPlacement()
     this.#heartbeats = this.#newHeartbeats()
   }
@@ -251,8 +256,7 @@ export class CordilleraNode {
   /** Whether it is registered, every range known here has a leader that it can reach, and nobody has asked to drain it. */
   isReady(): boolean {
     if (this.#phase !== 'running' || this.#membership !== 'member' || !this.#whereabouts.isRegistered) return false
-    for (const descriptor of this.router.descriptors()) if (!this.#isServed(descriptor)) return false
-    return true
+    return this.#served.areAll
   }
 
   // --- lifecycle ---
@@ -358,6 +362,7 @@ export class CordilleraNode {
   #onSecond(): void {
     this.#load.sample(this.#replicas, SAMPLE_MS / 1_000)
     this.#heartbeats.onSecond()
+    this.#served.onSecond()
     this.placement.driver.onRound()
     if (this.#phase === 'running') this.#leaderPlacement.onSecond()
     this.#storeTalk.say()
@@ -379,6 +384,8 @@ export class CordilleraNode {
     switch (method) {
       case 'report':
         return this.#reports.own()
+      case 'leaders':
+        return this.#served.onAsked(body)
       case 'places':
         return this.#whereabouts.onPlaces(body)
       case 'replicated':
@@ -489,16 +496,6 @@ export class CordilleraNode {
       },
       issue: (request) => this.#oracle.issue(request),
     }
-  }
-
-  #isServed(descriptor: Descriptor): boolean {
-    const replica = this.#replicas.replica(descriptor.rangeId)
-    const elsewhere = this.router.leaderOf(descriptor.rangeId)
-    if (replica === undefined && elsewhere !== 0) return this.#links.isUp(elsewhere)
-    if (replica === undefined) return descriptor.replicas.some(({ nodeId }) => this.#links.isUp(nodeId))
-    if (replica.core.role === 'leader') return true
-    const leader = replica.nodeOf(replica.core.leader)
-    return leader !== 0 && this.#links.isUp(leader)
   }
 }
 
