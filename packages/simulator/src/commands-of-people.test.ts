@@ -117,9 +117,9 @@ describe('a replica that was removed while its machine was away', () => {
     await settle(placement(3).setSettings({ placementEnabled: false }))
     const [a, b, c, d] = cluster.machines.map(({ node }) => node!.identity.nodeId)
     const third = cluster.machines[2]!
-    const rangeId = third.replicas
-      .map(({ descriptor }) => descriptor.rangeId)
-      .find((id) => id !== 1 && isOnFirstThree(id))!
+    const { ranges } = await settle(cluster.machines[3]!.node!.ranges({}))
+    const isOnFirstThree = ({ replicas }: (typeof ranges)[number]) => replicas.every(({ nodeId }) => nodeId !== d)
+    const { rangeId } = ranges.find((range) => range.rangeId !== 1 && isOnFirstThree(range))!
     const done = async (command: { readonly add?: number; readonly remove?: number }) => {
       const request = { kind: 'change-replicas', rangeId, ...command } as const
       const { operatorId } = await settle(placement(3).startOperator(request))
@@ -136,12 +136,6 @@ describe('a replica that was removed while its machine was away', () => {
       third.node !== undefined && third.replicas.every(({ descriptor }) => descriptor.rangeId !== rangeId)
     expect(await cluster.clock.runUntil(isCollected, 60_000)).toBe(true)
   })
-
-  function isOnFirstThree(rangeId: number): boolean {
-    return cluster.machines
-      .slice(0, 3)
-      .every(({ replicas }) => replicas.some((one) => one.descriptor.rangeId === rangeId))
-  }
 })
 
 function isUp(nodeId: number): boolean {

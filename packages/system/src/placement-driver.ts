@@ -173,7 +173,7 @@ export class PlacementDriver {
 
   membershipOf(nodeId: NodeId): Membership {
     if (this.#seat === undefined) throw notHere()
-    return this.#seat.memberships.of(nodeId)
+    return membershipIn(this.#seat, nodeId)
   }
 
   /** Whether a node may be emptied. Throws `UNAVAILABLE` where nothing is known yet. */
