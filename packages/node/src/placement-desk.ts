@@ -83,7 +83,7 @@ export class PlacementDesk {
       isUp: (nodeId) => nodeId === self || links.isUp(nodeId),
       isPinned: (start) => pinned.has(start),
       descriptors: () => router().descriptors(),
-      lookFor: (key) => upkeep.onMissing(key),
+      survey: (spans) => finder.survey(spans),
     })
     this.#settings = new SettingsTable(table)
   }

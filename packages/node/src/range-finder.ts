@@ -4,7 +4,9 @@ import {
   decodeDescriptor,
   encodeDescriptor,
   isNewerDescriptor,
+  type Span,
   spanContains,
+  spansOverlap,
 } from '@cordillera/ranges'
 import { type KnownDescriptor, newestOf, type Replicas } from '@cordillera/replicas'
 import type { StateStore } from '@cordillera/state'
@@ -29,6 +31,8 @@ export interface RangeFinderParts {
   /** Where the range began when it was last heard of. */
   startOf(rangeId: RangeId): Key | undefined
   onFound(descriptor: Descriptor): void
+  /** All ranges that this node has heard of, as it believes that they are. */
+  believed(): Iterable<Descriptor>
 }
 
 const ASK_TIMEOUT_MS = 2_000
@@ -116,6 +120,32 @@ export class RangeFinder {
     return (await Promise.all(asked)).find((by) => by !== undefined)
   }
 
+  /** Has everybody who is there tell what he believes of ranges with these keys; the newest are passed on. Rejects for defects alone. */
+  async survey(spans: readonly Span[]): Promise<void> {
+    const { nodes, links, nodeId: self, onFound } = this.#parts
+    const asked = [...nodes()].map(async (nodeId) => {
+      if (nodeId === self || !links.isUp(nodeId)) return
+      try {
+        const answer = await links.ask(nodeId, 'believed', spans, ASK_TIMEOUT_MS)
+        if (!Array.isArray(answer)) return
+        for (const bytes of answer) if (bytes instanceof Uint8Array) onFound(decodeDescriptor(bytes))
+      } catch (error) {
+        if (!(error instanceof CordilleraError)) throw error
+      }
+    })
+    await Promise.all(asked)
+  }
+
+  /** Answers another node: see {@link survey}. Throws `BAD_REQUEST`. */
+  async onSurveyed(spans: unknown): Promise<unknown> {
+    if (!Array.isArray(spans) || !spans.every(isSpan)) {
+      throw new CordilleraError('BAD_REQUEST', { detail: 'a survey that names no keys' })
+    }
+    return [...this.#parts.believed()]
+      .filter((descriptor) => spans.some((span) => spansOverlap(span, descriptor)))
+      .map(encodeDescriptor)
+  }
+
   /** Answers another node: as {@link absorbedBy}, of this node alone; null: nothing is known. */
   async onAbsorbedAsked(rangeId: unknown): Promise<unknown> {
     return this.#parts.replicas.absorbed.by(Number(rangeId)) ?? null
@@ -188,6 +218,11 @@ function readAnswer(body: unknown): KnownDescriptor | undefined {
     throw new CordilleraError('CORRUPT', { detail: 'an answer that is no range' })
   }
   return { replicaId, descriptor: decodeDescriptor(bytes) }
+}
+
+function isSpan(value: unknown): value is Span {
+  const { start, end } = (value ?? {}) as Record<string, unknown>
+  return typeof start === 'string' && (end === null || typeof end === 'string')
 }
 
 function onlyCoded(error: unknown): undefined {

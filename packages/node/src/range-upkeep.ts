@@ -44,6 +44,7 @@ const UPKEEP_METHODS = [
   'range',
   'absorbed',
   'route',
+  'believed',
   'replace',
   'split',
   'middle',
@@ -101,6 +102,7 @@ export class RangeUpkeep {
       ...common,
       startOf: (rangeId) => [...router.descriptors()].find((one) => one.rangeId === rangeId)?.start,
       onFound: (descriptor) => router.learn([descriptor]),
+      believed: () => router.descriptors(),
     })
     const asking = { ...common, calls: this.#calls, allocateReplicaIds: (count: number) => replicaIds.allocate(count) }
     this.#replacement = new ReplicaReplacement(asking)
@@ -216,6 +218,8 @@ export class RangeUpkeep {
         return this.finder.onAbsorbedAsked(body)
       case 'route':
         return this.finder.onRouteAsked(body)
+      case 'believed':
+        return this.finder.onSurveyed(body)
       case 'replace':
         return this.#replacement.onAsked(body)
       case 'split':

@@ -62,6 +62,36 @@ describe('the index of ranges', () => {
     expect([idsOf(index), index.isWhole]).toEqual([[1], true])
   })
 
+  it('takes what nobody leads as others know it, the newest of that, and never over what somebody leads', () => {
+    const index = new ClusterIndex()
+    const full = (nodeId: number, ...ranges: RangeBeat[]): boolean =>
+      index.onHeartbeat(nodeId, { sequence: 1, isFull: true, ranges }, 0)
+    full(1, beat(range(1, '', 'c')), beat(range(4, 'p', null, 2)))
+    expect(index.unled()).toEqual([{ start: 'c', end: 'p' }])
+    // The third is older than what is led.
+    index.fillGaps([range(2, 'c', 'g'), range(3, 'g', 'k'), range(9, 'k', null)], 5)
+    expect([idsOf(index), index.gaps(), index.unled()]).toEqual([
+      [1, 2, 3, 4],
+      [{ start: 'k', end: 'p' }],
+      [{ start: 'c', end: 'p' }],
+    ])
+    expect(index.get(2)).toMatchObject({ leader: 0, bytes: 0, lastChangedMs: 5 })
+    expect([index.isWholeBut([{ start: 'h', end: null }]), index.isWholeBut([{ start: 'l', end: 'p' }])]).toEqual([
+      true,
+      false,
+    ])
+    // One was moved, and the other one cut, before they were left alone.
+    index.fillGaps(
+      [range(2, 'c', 'g', 1, 3), range(3, 'g', 'i', 2), range(5, 'i', 'p', 2), range(2, 'c', 'g', 1, 2)],
+      6,
+    )
+    expect([idsOf(index), index.isWhole]).toEqual([[1, 2, 3, 5, 4], true])
+    expect(index.get(2)!.descriptor.epoch.confVersion).toBe(3)
+    full(2, beat(range(2, 'c', 'g', 1, 3)))
+    index.fillGaps([range(2, 'c', 'g', 1, 4)], 7)
+    expect([index.get(2)!.leader, index.unled()]).toEqual([2, [{ start: 'g', end: 'p' }]])
+  })
+
   it('reads heartbeats as they were written, and refuses what is none', () => {
     const cut = { ...beat(range(3, 'n', 'p')), loadSplit: { kind: 'key', key: 'n\xff' } } as const
     const hot = { ...beat(range(4, 'p', null)), loadSplit: { kind: 'one-hot-key', key: 'p' } } as const

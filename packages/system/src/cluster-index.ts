@@ -5,8 +5,8 @@ import {
   type Descriptor,
   decodeDescriptor,
   encodeDescriptor,
+  type Span,
   spanContains,
-  spansOverlap,
 } from '@cordillera/ranges'
 import { DescriptorCache } from '@cordillera/router'
 
@@ -76,17 +76,22 @@ export class ClusterIndex {
 
   /** Whether it has every key: before that a picture of the cluster would be wrong. */
   get isWhole(): boolean {
-    return this.gap === undefined
+    return this.gaps().length === 0
   }
 
-  /** The first key of which nothing is known. */
-  get gap(): Key | undefined {
-    let at: Key | null = ''
-    for (const { start, end } of this.#order.all()) {
-      if (start !== at) break
-      at = end
-    }
-    return at ?? undefined
+  /** The keys of which nothing is known. */
+  gaps(): Span[] {
+    return this.#between(() => true)
+  }
+
+  /** Whether nothing is known of these keys alone. */
+  isWholeBut(unknown: readonly Span[]): boolean {
+    return this.gaps().every((gap) => unknown.some((one) => isWithin(gap, one)))
+  }
+
+  /** The keys of which nobody has said that he leads them, from one range that is led to the next. */
+  unled(): Span[] {
+    return this.#between(({ rangeId }) => this.#ranges.get(rangeId)!.leader !== 0)
   }
 
   /**
@@ -95,11 +100,26 @@ export class ClusterIndex {
    */
   fillGaps(descriptors: Iterable<Descriptor>, nowMs: number): void {
     const quiet = { term: 0, bytes: 0, readsPerSec: 0, writesPerSec: 0, loadMaxPerSec: 0, behind: [] }
+    const unled = this.unled()
     for (const descriptor of descriptors) {
-      const known = [...this.#order.all()]
-      if (known.some((one) => spansOverlap(one, descriptor)) || this.#order.tryLearn(descriptor) === undefined) continue
+      if (!unled.some((gap) => isWithin(descriptor, gap))) continue
+      const replaced = this.#order.tryLearn(descriptor)
+      if (replaced === undefined) continue
+      for (const { rangeId } of replaced) this.#ranges.delete(rangeId)
       this.#ranges.set(descriptor.rangeId, { ...quiet, descriptor, leader: 0, lastChangedMs: nowMs })
     }
+  }
+
+  #between(counts: (descriptor: Descriptor) => boolean): Span[] {
+    const gaps: Span[] = []
+    let at: Key | null = ''
+    for (const one of this.#order.all()) {
+      if (!counts(one)) continue
+      if (at !== null && at < one.start) gaps.push({ start: at, end: one.start })
+      at = one.end
+    }
+    if (at !== null) gaps.push({ start: at, end: null })
+    return gaps
   }
 
   #learn(nodeId: NodeId, { unchangedMs, ...beat }: RangeBeat, nowMs: number): void {
@@ -114,6 +134,10 @@ export class ClusterIndex {
     }
     this.#ranges.set(descriptor.rangeId, { ...beat, leader: nodeId, lastChangedMs: nowMs - unchangedMs })
   }
+}
+
+function isWithin({ start, end }: Span, gap: Span): boolean {
+  return gap.start <= start && (gap.end === null || (end !== null && end <= gap.end))
 }
 
 /** As it travels: plain data, descriptors as bytes. */

@@ -14,7 +14,7 @@ import {
   type Operator,
   type PlacementSettings,
 } from '@cordillera/placement'
-import type { Descriptor } from '@cordillera/ranges'
+import type { Descriptor, Span } from '@cordillera/ranges'
 import { ClusterIndex, type Heartbeat } from './cluster-index.js'
 import { type ClusterSettings, SettingsTable } from './cluster-settings.js'
 import { type HeartbeatAnswer, nodeSettingsOf } from './heartbeat-answer.js'
@@ -45,8 +45,8 @@ export interface PlacementDriverParts {
   isPinned(start: Key): boolean
   /** Every range that this node knows of, led or not. */
   descriptors(): Iterable<Descriptor>
-  /** Whatever holds the key is to be found: {@link descriptors} should know it some time later. */
-  lookFor(key: Key): void
+  /** Has {@link descriptors} know what the nodes that can be reached know of ranges with these keys. */
+  survey(spans: readonly Span[]): Promise<void>
   /** Ranges of a cluster that was just founded. */
   readonly rangesMin: number
 }
@@ -74,14 +74,18 @@ interface Seat {
   refreshedAtMs: number
   /** Of settings and memberships, begun so far. */
   readings: number
+  /** Since when nobody has said of some range that he leads it; others were not asked for it since. */
+  unledSinceMs: number | undefined
+  /** Keys of which nobody knew anything when everybody was asked last. */
+  unknown: readonly Span[]
 }
 
 const RETRY_MS = 500
 const REFRESH_MS = 5_000
 /** A node whose heartbeats fail to come for so long is not heard. */
 const SILENT_MS = 6_000
-/** A range of which a new driver has heard nothing for so long has nobody who leads it. */
-const UNLED_MS = 10_000
+/** Of what nobody has said for so long that he leads it, others are asked where it is, and again after so long. */
+const SURVEY_MS = 5_000
 /** What is done shows in the picture by then: with the next heartbeat of whoever leads. */
 const UNSEEN_MS = 4_000
 /** How long what has failed is left alone. */
@@ -117,6 +121,8 @@ export class PlacementDriver {
       isLoaded: false,
       refreshedAtMs: Number.NEGATIVE_INFINITY,
       readings: 0,
+      unledSinceMs: clock.now(),
+      unknown: [],
     }
     this.#seat = seat
     this.#load(seat)
@@ -152,6 +158,7 @@ export class PlacementDriver {
     if (seat?.isLoaded !== true) return
     const { clock, logger } = this.#parts
     if (clock.now() - seat.refreshedAtMs >= REFRESH_MS) this.#refresh(seat)
+    this.#survey(seat)
     const picture = this.#tryPicture(seat)
     if (picture === undefined) return
     for (const decision of decide(picture)) {
@@ -193,10 +200,13 @@ export class PlacementDriver {
   #tryPicture(seat: Seat): ClusterPicture | undefined {
     const { clock, nodes, isPinned, isFit } = this.#parts
     const nowMs = clock.now()
-    if (seat.settings === undefined || nowMs - seat.sinceMs < SILENT_MS || !this.#isWhole(seat, nowMs)) return undefined
-    const ranges = seat.index.ranges().map((range) => {
+    if (seat.settings === undefined || !this.#hasHeardAll(seat, nowMs)) return undefined
+    const ranges = seat.index.ranges().map((range, i, all) => {
       const isHeard = this.#isHeard(seat, range.leader, nowMs)
-      return { ...range, leader: isHeard ? range.leader : 0, startIsPinned: isPinned(range.descriptor.start) }
+      const { start } = range.descriptor
+      // No merge reaches over what is unknown.
+      const startIsPinned = isPinned(start) || all[i - 1]?.descriptor.end !== start
+      return { ...range, leader: isHeard ? range.leader : 0, startIsPinned }
     })
     const pictured = nodes().map(({ nodeId, locality }): NodePicture => {
       const contact = this.#contact(seat, nodeId, nowMs)
@@ -213,12 +223,36 @@ export class PlacementDriver {
     return { nowMs, settings, nodes: pictured, ranges, underWay: [...underWay.values()] }
   }
 
-  /** Who leads a range has told of it by then; of one that nobody leads, others know where it is. */
-  #isWhole({ index, sinceMs }: Seat, nowMs: number): boolean {
-    if (!index.isWhole && nowMs - sinceMs >= UNLED_MS) index.fillGaps(this.#parts.descriptors(), nowMs)
-    const { gap } = index
-    if (gap !== undefined) this.#parts.lookFor(gap)
-    return gap === undefined
+  /**
+   * All nodes that can be reached have told what they lead, and that is everything; or who has told nothing of a range has had his
+   * time, and others were asked for it. What nobody at all knows of is not in the picture: nothing can be done about it.
+   */
+  #hasHeardAll({ index, sinceMs, unknown }: Seat, nowMs: number): boolean {
+    const { nodes, isUp } = this.#parts
+    if (!index.isWholeBut(unknown)) return false
+    if (nowMs - sinceMs >= SILENT_MS) return true
+    return nodes().every(({ nodeId }) => !isUp(nodeId) || index.heardAtMs(nodeId) !== undefined)
+  }
+
+  #survey(seat: Seat): void {
+    const { clock, logger, survey, descriptors } = this.#parts
+    const nowMs = clock.now()
+    const unled = seat.index.unled()
+    if (unled.length === 0) {
+      seat.unledSinceMs = undefined
+      seat.unknown = []
+      return
+    }
+    seat.unledSinceMs ??= nowMs
+    if (nowMs - seat.unledSinceMs < SURVEY_MS) return
+    seat.unledSinceMs = nowMs
+    survey(unled).then(
+      () => {
+        seat.index.fillGaps(descriptors(), clock.now())
+        seat.unknown = seat.index.gaps()
+      },
+      (error) => logger.error('ranges-not-surveyed', { error: String(error) }),
+    )
   }
 
   #isHeard(seat: Seat, nodeId: NodeId, nowMs: number): boolean {
@@ -298,10 +332,7 @@ export class PlacementDriver {
   }
 
   #isClear(seat: Seat, kind: NodeTask['kind'], nodeId: NodeId): boolean {
-    return (
-      this.#isWhole(seat, this.#parts.clock.now()) &&
-      seat.index.ranges().every((range) => !isHeldOn(range, kind, nodeId))
-    )
+    return seat.index.isWhole && seat.index.ranges().every((range) => !isHeldOn(range, kind, nodeId))
   }
 
   #whatIsLeft(seat: Seat, kind: NodeTask['kind'], nodeId: NodeId): string {
