@@ -87,4 +87,37 @@ test('one node grows to three, a fourth joins, the first is decommissioned and g
   expect(checkLinearizable(clients.history)).toEqual({ ok: true })
 })
 
+test('a node that joins by a member that does not lead the system range is in the registry, and serves every range, once it is ready', {
+  timeout: 180_000,
+}, async () => {
+  const cluster: LocalCluster = await startCluster({ nodes: 1, initialRanges: 6 })
+  const first = cluster.nodes[0]!
+  const others = [await joined('second', first), await joined('third', first)]
+  await eventually('three replicas a range', () => expectSettled(first, 3).then(() => true), 90_000)
+  await eventually('the system range is led elsewhere', async () => {
+    const to = { method: 'POST', body: JSON.stringify({ node: 2 }) }
+    await fetch(`${first.url}/v1/admin/ranges/1/transfer-leader?wait=true&timeoutMs=5000`, to)
+    expect((await rangesOf(first))[0]).toMatchObject({ rangeId: 1, leader: 2 })
+    return true
+  })
+
+  const fourth = await joined('fourth', first)
+  for (const digit of '0123456789abcdef') {
+    const { status } = await fetch(`${fourth.url}/v1/kv/${digit}?timeoutMs=2000`, { method: 'PUT', body: 'v' })
+    expect([digit, status]).toEqual([digit, 204])
+  }
+  await eventually('everybody lists it', async () => {
+    for (const node of [first, ...others, fourth]) {
+      const { nodes } = await node.json('/v1/admin/nodes')
+      expect(nodes.map((one: { nodeId: number; state: string }) => [one.nodeId, one.state])).toEqual([
+        [1, 'live'],
+        [2, 'live'],
+        [3, 'live'],
+        [4, 'live'],
+      ])
+    }
+    return true
+  })
+})
+
 const READERS = 32

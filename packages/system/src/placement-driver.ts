@@ -72,6 +72,8 @@ interface Seat {
   settings: ClusterSettings | undefined
   isLoaded: boolean
   refreshedAtMs: number
+  /** What nodes were told that they are, and how many times by now. */
+  readonly told: Map<NodeId, { readonly membership: Membership; readonly times: number }>
   /** Of settings and memberships, begun so far. */
   readings: number
   /** Since when nobody has said of some range that he leads it; others were not asked for it since. */
@@ -120,6 +122,7 @@ export class PlacementDriver {
       settings: undefined,
       isLoaded: false,
       refreshedAtMs: Number.NEGATIVE_INFINITY,
+      told: new Map(),
       readings: 0,
       unledSinceMs: clock.now(),
       unknown: [],
@@ -149,7 +152,10 @@ export class PlacementDriver {
     if (seat === undefined) throw notHere()
     const resync = !seat.index.onHeartbeat(nodeId, heartbeat, this.#parts.clock.now())
     const settings = seat.settings && nodeSettingsOf(seat.settings)
-    return { resync, membership: seat.memberships.of(nodeId), ...(settings && { settings }) }
+    const membership = seat.memberships.of(nodeId)
+    const told = seat.told.get(nodeId)
+    seat.told.set(nodeId, { membership, times: told?.membership === membership ? told.times + 1 : 1 })
+    return { resync, membership, ...(settings && { settings }) }
   }
 
   /** To be called about once a second. */
@@ -318,7 +324,9 @@ export class PlacementDriver {
     const seat = this.#seat
     if (seat === undefined) throw notHere()
     const { clock } = this.#parts
-    const isDone = (): boolean => kind === 'undrain' || kind === 'recommission' || this.#isClear(seat, kind, nodeId)
+    const moves = kind === 'drain' || kind === 'decommission'
+    const isDone = (): boolean =>
+      moves && !this.#isClear(seat, kind, nodeId) ? false : kind === 'decommission' || this.#knows(seat, kind, nodeId)
     if (seat.memberships.of(nodeId) !== MEMBERSHIPS[kind]) await seat.memberships.set(nodeId, MEMBERSHIPS[kind])
     const deadlineMs = clock.now() + timeoutMs
     while (!isDone()) {
@@ -329,6 +337,13 @@ export class PlacementDriver {
     }
     if (kind === 'decommission') await seat.memberships.set(nodeId, 'decommissioned')
     return undefined
+  }
+
+  /** Whether the node has been told what it is, and has come again since; or is not there to be told. */
+  #knows(seat: Seat, kind: NodeTask['kind'], nodeId: NodeId): boolean {
+    const told = seat.told.get(nodeId)
+    const isTold = told?.membership === MEMBERSHIPS[kind] && told.times > 1
+    return isTold || !this.#isHeard(seat, nodeId, this.#parts.clock.now())
   }
 
   #isClear(seat: Seat, kind: NodeTask['kind'], nodeId: NodeId): boolean {
