@@ -82,6 +82,19 @@ describe('what is read', () => {
     expect(shown).toMatch(/REPLICA +NODE +TYPE/)
   })
 
+  it('range ls says which bounds are spelled in base64url', async () => {
+    const parts = { keyspace: 'k', epoch: { version: 1, confVersion: 1 }, leader: 1, term: 1, bytes: 0 }
+    const range = { ...parts, readsPerSec: 0, writesPerSec: 0, replicas: [] }
+    const text = { ...range, rangeId: 2, start: '', end: 'b' }
+    node.answer = json({ ranges: [text, { ...range, rangeId: 3, start: 'Yg', end: '_w', encoding: 'base64url' }] })
+    const { out, err } = await node.run(['range', 'ls'])
+    expect(out).toMatch(/\n +2 +k +b +1\.1 /)
+    expect(out).toMatch(/\n +3 +k +base64url:Yg +base64url:_w +1\.1 /)
+    expect(err).toContain('--encoding base64url')
+    node.answer = json({ ranges: [text] })
+    expect((await node.run(['range', 'ls'])).err).toBe('')
+  })
+
   it('range explain', async () => {
     node.answer = json({
       rangeId: 2,

@@ -51,6 +51,7 @@ export async function rangeList(
     ranges.push(...page.value.ranges)
   }
   io.out(formatTable(RANGE_HEADINGS, ranges.map(rangeCells)))
+  if (ranges.some((range) => range.encoding !== undefined)) io.err(SPELLED)
   if (page.value.cursor !== undefined) io.err(`There is more: --cursor ${page.value.cursor}\n`)
 }
 
@@ -60,20 +61,26 @@ const RANGE_HEADINGS = [
 ]
 
 function rangeCells(range: RangeRow): Cell[] {
-  const { rangeId, keyspace, spread, start, end, leader, term, bytes, readsPerSec, writesPerSec, replicas } = range
+  const { rangeId, keyspace, spread, start, end, encoding, leader, term } = range
+  const { bytes, readsPerSec, writesPerSec, replicas } = range
   const nodes = replicas.map((replica) => replica.nodeId).join(' ')
   const lags = replicas.map((replica) => replica.lag ?? '?').join(' ')
+  // An empty bound is the same in every spelling.
+  const spelled = (bound: string): string => (encoding === undefined || bound === '' ? bound : `${encoding}:${bound}`)
   const place: Cell[] = [
     rangeId,
     spread ? `${keyspace} (spread)` : keyspace,
-    start,
-    end ?? INFINITY,
+    spelled(start),
+    end === null ? INFINITY : spelled(end),
     epochOf(range),
     leader,
     term,
   ]
   return [...place, bytes, readsPerSec, writesPerSec, nodes, lags]
 }
+
+/** So that a bound can be given back to `range split`. */
+const SPELLED = 'Bounds with base64url: in front are not text: give what is behind it with --encoding base64url\n'
 
 const INFINITY = '∞'
 

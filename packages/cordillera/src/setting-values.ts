@@ -144,6 +144,10 @@ function endpoint(argument: string, description: string, preset: string): Settin
     parse: (value) => {
       const url = tryUrl(value.includes('://') ? value : `http://${value}`)
       if (url === undefined || !/^https?:$/.test(url.protocol)) throw new Error('an address like http://127.0.0.1:7070')
+      // Requests go to the root of a node: a path would have to be dropped.
+      if (url.pathname !== '/' || url.search !== '' || url.hash !== '' || url.username !== '' || url.password !== '') {
+        throw new Error('an address without a path, a query or a user, like http://127.0.0.1:7070')
+      }
       return url.origin
     },
   }

@@ -134,7 +134,10 @@ describe('a value that is wrong', () => {
     expect(resolve(clientSettings, { flags: { endpoint } }).endpoint).toBe('http://127.0.0.1:7070')
   })
 
-  it.each(['ftp://x', 'http://', ''])('%j is none', (endpoint) => {
+  it.each([
+    ...['ftp://x', 'http://', ''],
+    ...['http://h/foo', 'h:7070/foo/', 'http://h?a=b', 'http://h#a', 'http://a:b@h'],
+  ])('%j is none', (endpoint) => {
     expect(refusal(() => resolve(clientSettings, { flags: { endpoint } }))).toContain('--endpoint')
   })
 })

@@ -90,6 +90,16 @@ describe('the picture of a cluster', () => {
     expect(describeNode(picture, nodes[2]!).state).toBe('decommissioned')
   })
 
+  it('counts nobody as live who is drained or decommissioned, whether or not he is there', () => {
+    const as = (nodeId: number, membership: string) => ({ ...reportOf(nodeId, []), membership })
+    const leader = reportOf(1, [1, 2, 3, 4, 5])
+    const healthOf = (...reports: NodeReport[]) => describeCluster(pictureOf(leader, ...reports)).health
+    expect(healthOf(as(2, 'draining'), as(3, 'decommissioning'))).toBe(
+      '1 node live, 1 draining (2), 1 decommissioning (3), every range has a leader',
+    )
+    expect(healthOf(as(2, 'member'), as(3, 'decommissioned'))).toBe('2 nodes live, every range has a leader')
+  })
+
   it('says which replicas are damaged, and which ranges stopped for it', () => {
     const silence = (nodeId: number, ...rangeIds: number[]): NodeReport => {
       const report = reportOf(nodeId, nodeId === 1 ? [1, 2, 3, 4, 5] : [])

@@ -46,8 +46,7 @@ export function describeCluster(picture: Picture): ClusterInfo {
   if (dead.length > 0) {
     problems.push(`${count(dead.length, 'node')} not reachable (${dead.map((node) => node.nodeId).join(', ')})`)
   }
-  const live = picture.registered.length - picture.registered.filter(({ nodeId }) => gone.has(nodeId)).length
-  const all = `${count(live, 'node')} live, every range has a leader`
+  const all = [...nodesByState(picture), 'every range has a leader'].join(', ')
   return {
     clusterId: picture.clusterId,
     version: picture.version,
@@ -56,6 +55,17 @@ export function describeCluster(picture: Picture): ClusterInfo {
     healthy: problems.length === 0,
     health: problems.length === 0 ? all : problems.join('; '),
   }
+}
+
+/** How many are live, and who is on his way out; of those who are gone nothing is said. */
+function nodesByState(picture: Picture): string[] {
+  const nodesIn = (state: NodeState): NodeId[] =>
+    picture.registered.flatMap(({ nodeId }) => (stateOf(picture, nodeId) === state ? [nodeId] : []))
+  const leaving = (['draining', 'decommissioning'] as const).flatMap((state) => {
+    const nodes = nodesIn(state)
+    return nodes.length === 0 ? [] : [`${nodes.length} ${state} (${nodes.join(', ')})`]
+  })
+  return [`${count(nodesIn('live').length, 'node')} live`, ...leaving]
 }
 
 /** Disks that are slow or nearly full. They serve, with less than what the cluster can bear. */

@@ -28,6 +28,7 @@ import { NodeReports } from './node-reports.js'
 import { PeerBook } from './peer-book.js'
 import { PlacementDesk } from './placement-desk.js'
 import { isUpkeepMethod, RangeUpkeep } from './range-upkeep.js'
+import { whyUnready } from './readiness.js'
 import { readReplicated } from './replicated-indexes.js'
 import { ServedRanges } from './served-ranges.js'
 import { SpaceMeter } from './space-meter.js'
@@ -245,18 +246,19 @@ export class CordilleraNode {
 
   metrics(): NodeMetrics {
     return takeMetrics({
-      log: this.#log,
-      state: this.#state,
-      replicas: this.#replicas,
-      router: this.router,
-      links: this.#links,
+      ...{ log: this.#log, state: this.#state, replicas: this.#replicas, router: this.router, links: this.#links },
     })
   }
 
   /** Whether it is registered, every range known here has a leader that it can reach, and nobody has asked to drain it. */
   isReady(): boolean {
-    if (this.#phase !== 'running' || this.#membership !== 'member' || !this.#whereabouts.isRegistered) return false
-    return this.#served.areAll
+    return this.whyUnready() === undefined
+  }
+
+  /** For a person; undefined when it is ready. */
+  whyUnready(): string | undefined {
+    const [phase, membership, whereabouts, served] = [this.#phase, this.#membership, this.#whereabouts, this.#served]
+    return whyUnready({ phase, membership, whereabouts, served })
   }
 
   // --- lifecycle ---

@@ -110,6 +110,21 @@ describe('what is left alone', () => {
     expect(why(small, 2, 'spread-replicas')).toBe('wait node-down')
   })
 
+  it('a range below the limits, of which only the one counts when splits for load are off', () => {
+    const detail = (splitLoadPerSec: number) =>
+      explainRange(smallPicture({ nodes: flat(3), ranges: [[1, 2, 3]], settings: { splitLoadPerSec } }), 2).find(
+        ({ kind }) => kind === 'split',
+      )
+    expect(detail(2_500)).toMatchObject({
+      code: 'below-limits',
+      detail: expect.stringMatching(/^\S+ MiB and 0 requests\/s are below the limits of 64 MiB and 2500 requests\/s$/),
+    })
+    expect(detail(Number.POSITIVE_INFINITY)).toMatchObject({
+      code: 'below-limits',
+      detail: expect.stringMatching(/^\S+ MiB are below the limit of 64 MiB; .* rangeSplitLoadPerSec is 0$/),
+    })
+  })
+
   it('everything, when placement is off', () => {
     const small: SmallPicture = {
       nodes: flat(4),

@@ -74,7 +74,7 @@ export function describeNo(
     case 'hot-range':
       return `serves ${rate(range?.load)}, more than the even share of a node: its leadership would be as much elsewhere; only a split helps`
     case 'below-limits':
-      return `${mebibytes(range?.picture.bytes)} and ${rate(range?.load)} are below the limits of ${mebibytes(settings.rangeSplitBytes)} and ${rate(settings.splitLoadPerSec)}`
+      return describeLimits(standing, range)
     case 'cooldown':
       return `it or its right neighbour changed ${Math.round((nowMs - lastChange(standing, range)) / 1000)} s ago, less than ${settings.mergeCooldownMs / 1000} s`
     case 'few-ranges':
@@ -84,6 +84,14 @@ export function describeNo(
     default:
       return SENTENCES[code]
   }
+}
+
+function describeLimits({ picture: { settings } }: Standing, range: RangeStanding | undefined): string {
+  const [bytes, bytesMax] = [mebibytes(range?.picture.bytes), mebibytes(settings.rangeSplitBytes)]
+  if (settings.splitLoadPerSec === Number.POSITIVE_INFINITY) {
+    return `${bytes} are below the limit of ${bytesMax}; ranges are not split for their load: rangeSplitLoadPerSec is 0`
+  }
+  return `${bytes} and ${rate(range?.load)} are below the limits of ${bytesMax} and ${rate(settings.splitLoadPerSec)}`
 }
 
 function whyNoTarget({ receivers, nodes, replicas }: Standing, kind: DecisionKind): string {

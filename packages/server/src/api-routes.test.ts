@@ -196,6 +196,10 @@ describe('the admin API', () => {
       key: 'orders\x00\xc3\xa9',
       span: { start: 'orders\x00', end: 'orders\x01' },
     })
+    expect((await served.get('/v1/admin/ranges?node=9')).json()).toMatchObject({
+      code: 'NOT_FOUND',
+      detail: 'there is no node 9',
+    })
     for (const query of ['node=0', 'node=a', 'keyspace=a/b', 'limit=0', 'x=1', 'encoding=hex', 'cursor=%00']) {
       expect((await served.get(`/v1/admin/ranges?${query}`)).json()).toMatchObject({ code: 'BAD_REQUEST' })
     }

@@ -58,11 +58,19 @@ function nodeRoutes(gate: Gate): ApiRoute[] {
       handle: async (request) => {
         const { id } = request.params as IdParams
         const nodes = (await gate.node().nodes()).filter((node) => node.nodeId === id)
-        if (nodes.length === 0) throw new CordilleraError('NOT_FOUND', { detail: `there is no node ${id}` })
+        if (nodes.length === 0) throw noNode(id)
         return { nodes }
       },
     },
   ]
+}
+
+async function assertNode(gate: Gate, id: number): Promise<void> {
+  if (!(await gate.node().nodes()).some(({ nodeId }) => nodeId === id)) throw noNode(id)
+}
+
+function noNode(id: number): CordilleraError {
+  return new CordilleraError('NOT_FOUND', { detail: `there is no node ${id}` })
 }
 
 function rangeRoutes(gate: Gate): ApiRoute[] {
@@ -75,9 +83,10 @@ function rangeRoutes(gate: Gate): ApiRoute[] {
       summary: 'Ranges in key order, a page at a time',
       query: RangesQuery,
       answers: { 200: { description: 'A page; `cursor` when there are more.', schema: RangesSchema } },
-      refusals: ['BAD_ENCODING', 'KEY_TOO_LARGE'],
+      refusals: ['NOT_FOUND', 'BAD_ENCODING', 'KEY_TOO_LARGE'],
       handle: async (request) => {
         const query = request.query as RangesQuery
+        if (query.node !== undefined) await assertNode(gate, query.node)
         return rangesPage((await gate.node().ranges(rangeFilterOf(query))).ranges, query)
       },
     },

@@ -69,10 +69,10 @@ export class Gate {
 
   readiness(): Readiness {
     switch (this.#state.kind) {
-      case 'serving':
-        return this.#state.node.isReady()
-          ? { ready: true }
-          : { ready: false, reason: 'a range has no leader that this node can reach; is a majority of the nodes up?' }
+      case 'serving': {
+        const reason = this.#state.node.whyUnready()
+        return reason === undefined ? { ready: true } : { ready: false, reason }
+      }
       case 'draining':
         return { ready: false, reason: 'the node is draining' }
       default:

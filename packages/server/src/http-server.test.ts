@@ -207,11 +207,11 @@ describe('health', () => {
     await start()
     expect(await served.get('/livez')).toMatchObject({ status: 200, text: 'ok\n' })
     expect((await served.get('/readyz')).status).toBe(200)
-    served.node.ready = false
+    served.node.unready = 'somebody has asked to drain the node'
     const unready = await served.get('/readyz')
-    expect(unready.json()).toMatchObject({ status: 503, code: 'UNAVAILABLE' })
+    expect(unready.json()).toMatchObject({ status: 503, code: 'UNAVAILABLE', detail: served.node.unready })
     expect(unready.headers['retry-after']).toBe('1')
-    served.node.ready = true
+    served.node.unready = undefined
     served.server.drain()
     expect((await served.get('/readyz')).json().detail).toContain('draining')
     expect((await served.get('/v1/kv/a')).status).toBe(404)

@@ -253,6 +253,10 @@ function frameworkProblem(
     const code = bytesMax > BODY_BYTES_MAX ? 'BATCH_TOO_LARGE' : 'BAD_REQUEST'
     return new CordilleraError(code, { detail: `the body has at most ${bytesMax} bytes` })
   }
+  if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') {
+    const detail = 'the Content-Type is not a media type: leave it out, or say application/json'
+    return new CordilleraError('BAD_REQUEST', { detail })
+  }
   if (error.code === 'FST_ERR_BAD_URL') return new CordilleraError('BAD_ENCODING', { detail: error.message })
   const isClientMistake = error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500
   return isClientMistake ? new CordilleraError('BAD_REQUEST', { detail: error.message }) : clientError(error, logger)

@@ -248,6 +248,15 @@ describe('bodies', () => {
     expect(requests()).toEqual([])
   })
 
+  it('with a Content-Type that is none are refused, with a word of what would do', async () => {
+    const path = '/v1/admin/ranges/2/transfer-leader'
+    const answer = await served.send({ method: 'POST', path, body: '{"node":2}', headers: { 'content-type': ';;' } })
+    expect(answer.json()).toMatchObject({
+      code: 'BAD_REQUEST',
+      detail: 'the Content-Type is not a media type: leave it out, or say application/json',
+    })
+  })
+
   it.each(['application/json', 'application/x-www-form-urlencoded', 'text/plain; charset=x', ''])(
     'are JSON whatever they are called: %s',
     async (type) => {
@@ -333,7 +342,7 @@ describe('settings', () => {
     ['{"placementEnabled":1}', 'placementEnabled is true or false, not 1'],
     ['{"balanceTolerance":1.5}', 'balanceTolerance is a number from 0 to 1, not 1.5'],
     ['{"replicas":5,"movesPerNodeMax":null}', 'movesPerNodeMax is a whole number from 1 to 64, not null'],
-    ['{"rangeMergeBytes":67108864}', 'rangeMergeBytes is not below rangeSplitBytes'],
+    ['{"rangeMergeBytes":33554433}', 'rangeMergeBytes must be at most half of rangeSplitBytes'],
   ])('%s is refused', async (body, detail) => {
     const before = served.node.operatorLog.current
     const answer = await put(body)

@@ -21,8 +21,8 @@ export interface ServedNode {
    * members are ignored.
    */
   metrics(): object
-  /** Whether every range known here has a leader that this node can reach. */
-  isReady(): boolean
+  /** What is in the way of new clients here, for a person; undefined: nothing is. */
+  whyUnready(): string | undefined
   readonly placement: ServedPlacement
 }
 

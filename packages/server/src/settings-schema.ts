@@ -23,7 +23,7 @@ const settings = {
   rangeMergeBytes: Type.Integer({
     minimum: 0,
     maximum: 16 * GIB,
-    description: 'A cold range that is smaller is merged with a neighbour; 0: none. Below rangeSplitBytes.',
+    description: 'A cold range that is smaller is merged with a neighbour; 0: none. At most half of rangeSplitBytes.',
   }),
   rangeMergeCooldownMs: Type.Integer({
     minimum: 0,

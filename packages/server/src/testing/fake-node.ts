@@ -40,7 +40,7 @@ export class FakeNode implements ServedNode, ServedPlacement {
   /** By version: what a scan that began then sees. Cleared, they have expired. */
   readonly snapshots = new Map<Version, ReadonlyMap<Key, ServedValue>>()
   readonly filters: ServedRangeFilter[] = []
-  ready = true
+  unready: string | undefined
   /** What every operation answers instead. */
   failure: CordilleraError | undefined
   /** While true, answers wait in {@link held}. */
@@ -146,8 +146,8 @@ export class FakeNode implements ServedNode, ServedPlacement {
     return { routerWritesTotal: 7, ranges: 3, logFsyncTotal: 99, nested: {} }
   }
 
-  isReady(): boolean {
-    return this.ready
+  whyUnready(): string | undefined {
+    return this.unready
   }
 
   #failIfAsked(): void {

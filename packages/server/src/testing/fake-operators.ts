@@ -96,8 +96,8 @@ export class FakeOperators {
   set(patch: Partial<ClusterSettings>): ClusterSettings {
     this.patches.push(patch)
     const merged = { ...this.current, ...patch }
-    if (merged.rangeMergeBytes >= merged.rangeSplitBytes) {
-      throw new CordilleraError('BAD_REQUEST', { detail: 'rangeMergeBytes is not below rangeSplitBytes' })
+    if (merged.rangeMergeBytes * 2 > merged.rangeSplitBytes) {
+      throw new CordilleraError('BAD_REQUEST', { detail: 'rangeMergeBytes must be at most half of rangeSplitBytes' })
     }
     this.current = merged
     return merged
