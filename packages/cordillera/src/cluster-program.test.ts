@@ -105,12 +105,16 @@ describe('what is read', () => {
 
   it('operator ls, show and cancel', async () => {
     const failed = operator({ operatorId: 6, state: 'failed', error: { code: 'CONFLICT', detail: 'frozen' } })
-    node.answer = json({ operators: [done, failed, operator()] })
+    const moving = operator({ kind: 'change-replicas', nodeId: 4, goal: { add: 4, remove: 1 } })
+    const cutting = operator({ goal: { keyspace: 'default', key: 'm', right: 9 } })
+    node.answer = json({ operators: [done, failed, operator(), moving, cutting] })
     const lines = (await node.run(['operator', 'ls'])).out.split('\n')
-    expect(lines[0]).toMatch(/^OPERATOR +KIND +RANGE +NODE +STATE +STARTED +DETAIL$/)
-    expect(lines[1]).toMatch(/ 7 +split +2 +- +done .* left 2, right 9$/)
+    expect(lines[0]).toMatch(/^OPERATOR +KIND +RANGE +NODE +GOAL +STATE +STARTED +DETAIL$/)
+    expect(lines[1]).toMatch(/ 7 +split +2 +- +- +done .* left 2, right 9$/)
     expect(lines[2]).toMatch(/CONFLICT: frozen$/)
     expect(lines[3]).toMatch(/running .* waiting for the leader$/)
+    expect(lines[4]).toMatch(/ 7 +change-replicas +2 +4 +add 4, remove 1 +running/)
+    expect(lines[5]).toMatch(/ 7 +split +2 +- +keyspace "default", key "m", right 9 +running/)
     node.answer = json({ operator: operator() })
     expect((await node.run(['operator', 'show', '7'])).out).toMatch(/reason +asked for\n/)
     expect((await node.run(['operator', 'cancel', '7', '-o', 'json'])).out).toBe(

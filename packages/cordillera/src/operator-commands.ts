@@ -3,7 +3,7 @@ import { withRemedy } from './api-client.js'
 import type { CommandArguments, CommandContext } from './command-context.js'
 import { LOST_COMMAND, type OperatorAnswer } from './follow-operator.js'
 import { idOf } from './id-argument.js'
-import { formatOperators, outcomeOf } from './operator-table.js'
+import { formatOperators, goalOf, outcomeOf } from './operator-table.js'
 import { formatFacts } from './table.js'
 
 /** `operator ls|show|cancel`: what changes the placement now, or did lately. */
@@ -17,7 +17,8 @@ export async function operatorShow({ client, output, io }: CommandContext, [id]:
   const { value, text } = await client.json<OperatorAnswer>(target)
   if (output === 'json') return io.out(`${text}\n`)
   const { operatorId, kind, rangeId, nodeId, state, reason, step, startedAt, deadline, endedAt } = value.operator
-  const facts = { kind, rangeId, nodeId, state, reason, startedAt, deadline, endedAt, step }
+  const goal = goalOf(value.operator)
+  const facts = { kind, rangeId, nodeId, goal, state, reason, startedAt, deadline, endedAt, step }
   io.out(formatFacts(['OPERATOR', operatorId], { ...facts, outcome: outcomeOf(value.operator) }))
 }
 

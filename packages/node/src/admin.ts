@@ -75,6 +75,7 @@ export interface OperatorInfo {
   readonly rangeId: RangeId | null
   readonly nodeId: NodeId | null
   readonly state: 'running' | 'done' | 'failed' | 'cancelled'
+  readonly goal?: OperatorGoal
   /** Why it was begun. */
   readonly reason: string
   /** What it is doing, or did last. */
@@ -87,6 +88,19 @@ export interface OperatorInfo {
   readonly error?: { readonly code: string; readonly detail: string }
   /** Of a split: `{left, right}`, two ids of ranges. */
   readonly result?: object
+}
+
+/** What it is to make of its range. */
+export interface OperatorGoal {
+  /** Of a split, where the right range begins: bytes, without the keyspace's prefix; with these two, as of a range. */
+  readonly key?: string
+  readonly keyspace?: string
+  readonly spread?: true
+  /** Of a split and a merge. */
+  readonly right?: RangeId
+  /** Of a change of replicas. */
+  readonly add?: NodeId
+  readonly remove?: NodeId
 }
 
 export interface RangeExplanation {

@@ -1,7 +1,7 @@
 import { CordilleraError } from '@cordillera/base'
 import type { Operator } from '@cordillera/placement'
 import { areAligned, type Descriptor } from '@cordillera/ranges'
-import type { RangeActions, RangeTask } from '@cordillera/system'
+import type { BoundaryPins, RangeActions, RangeTask } from '@cordillera/system'
 import type { OperatorPlans } from './operator-plans.js'
 import type { RangeFinder } from './range-finder.js'
 import type { RangeUpkeep } from './range-upkeep.js'
@@ -11,6 +11,7 @@ export interface NodeOperatorActionsParts {
   readonly finder: RangeFinder
   readonly upkeep: RangeUpkeep
   readonly plans: OperatorPlans
+  readonly pins: Pick<BoundaryPins, 'pin' | 'unpin'>
 }
 
 export class NodeOperatorActions implements RangeActions {
@@ -33,13 +34,15 @@ export class NodeOperatorActions implements RangeActions {
   }
 
   async #perform(task: RangeTask, timeoutMs: number): Promise<object | undefined> {
-    const { upkeep } = this.#parts
+    const { upkeep, pins } = this.#parts
     switch (task.kind) {
       case 'split':
         await upkeep.split(task, timeoutMs)
+        if (task.isPinned) await pins.pin(task.key)
         return { left: task.rangeId, right: task.rightId }
       case 'merge':
         await this.#merge(task, timeoutMs)
+        await pins.unpin(task.key)
         return undefined
       case 'transfer-leader':
         await upkeep.transferLeader(task.rangeId, task.nodeId, timeoutMs)

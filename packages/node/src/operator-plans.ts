@@ -74,10 +74,13 @@ export class OperatorPlans {
       case 'add-replica':
         return { kind: 'change-replicas', rangeId, add: operator.to }
       case 'remove-replica':
-        return { kind: 'change-replicas', rangeId, remove: operator.replicaId, votersLeft: operator.votersLeft }
+        return {
+          ...{ kind: 'change-replicas', rangeId, remove: operator.replicaId },
+          ...{ from: operator.from, votersLeft: operator.votersLeft },
+        }
       default: {
-        const { replicaId, to, leads } = operator
-        return { kind: 'change-replicas', rangeId, add: to, remove: replicaId, ...(leads && { leads }) }
+        const { replicaId, from, to, leads } = operator
+        return { kind: 'change-replicas', rangeId, add: to, remove: replicaId, from, ...(leads && { leads }) }
       }
     }
   }
@@ -137,7 +140,7 @@ export class OperatorPlans {
     return {
       ...{ kind: 'change-replicas', rangeId },
       ...(add !== undefined && { add }),
-      ...(going !== undefined && { remove: going.replicaId }),
+      ...(going !== undefined && { remove: going.replicaId, from: going.nodeId }),
     }
   }
 

@@ -1,8 +1,17 @@
-import { type Clock, CordilleraError, isoTime, type Logger, type NodeId, type RangeId } from '@cordillera/base'
+import {
+  type Clock,
+  CordilleraError,
+  isoTime,
+  type Key,
+  type Logger,
+  type NodeId,
+  type RangeId,
+} from '@cordillera/base'
 import { type Explanation, parseLocality } from '@cordillera/placement'
-import { type Descriptor, SYSTEM_RANGE_ID } from '@cordillera/ranges'
+import { type Descriptor, SYSTEM_RANGE_ID, splitKeyspace } from '@cordillera/ranges'
 import type { Router } from '@cordillera/router'
 import {
+  BoundaryPins,
   type ClusterSettings,
   IdAllocator,
   isNodeTask,
@@ -17,7 +26,14 @@ import {
   subjectsOf,
 } from '@cordillera/system'
 import type { PeerLinks } from '@cordillera/wire'
-import type { OperatorInfo, OperatorRequest, RangeDecision, RangeExplanation, RangeHashes } from './admin.js'
+import type {
+  OperatorGoal,
+  OperatorInfo,
+  OperatorRequest,
+  RangeDecision,
+  RangeExplanation,
+  RangeHashes,
+} from './admin.js'
 import type { RegisteredNode } from './cluster-view.js'
 import { NodeOperatorActions } from './operator-actions.js'
 import { OperatorPlans, type RangeRequest } from './operator-plans.js'
@@ -75,13 +91,15 @@ export class PlacementDesk {
     const ids = new IdAllocator({ router, clock, name: 'operator', first: 1 })
     this.#parts = parts
     this.#plans = new OperatorPlans({ finder, upkeep, nodes: () => registered().map(({ nodeId }) => nodeId) })
-    const actions = new NodeOperatorActions({ finder, upkeep, plans: this.#plans })
-    const pinned = new Set(founded.map(({ start }) => start))
+    const pins = new BoundaryPins(table)
+    const actions = new NodeOperatorActions({ finder, upkeep, plans: this.#plans, pins })
+    const foundedAt = new Set(founded.map(({ start }) => start))
     this.driver = new PlacementDriver({
       ...{ table, ids, actions, clock, logger, isFit, rangesMin: founded.length },
       nodes: () => registered().map(({ nodeId, locality }) => ({ nodeId, locality: parseLocality(locality) ?? [] })),
       isUp: (nodeId) => nodeId === self || links.isUp(nodeId),
-      isPinned: (start) => pinned.has(start),
+      isPinned: (start) => foundedAt.has(start) || pins.has(start),
+      readPins: () => pins.refresh(),
       descriptors: () => router().descriptors(),
       survey: (spans) => finder.survey(spans),
     })
@@ -224,7 +242,8 @@ export class PlacementDesk {
       const { operators } = this.driver
       const running = operators.of(isOfRange(request) ? `range ${request.rangeId}` : `node ${request.nodeId}`)
       if (running !== undefined && (await this.#isSame(running.task, request))) return describeOperator(running)
-      const task = isOfRange(request) ? await this.#plans.plan(request) : this.#planOnNode(request)
+      const planned = isOfRange(request) ? await this.#plans.plan(request) : this.#planOnNode(request)
+      const task: OperatorTask = planned.kind === 'split' ? { ...planned, isPinned: true } : planned
       try {
         return describeOperator(await operators.start(task, BY_COMMAND, timeoutOf(task)))
       } catch (error) {
@@ -314,14 +333,38 @@ export function describeOperator(record: OperatorRecord): OperatorInfo {
   const { operatorId, task, state, reason, step, error, result } = record
   const nodeId = 'nodeId' in task ? task.nodeId : task.kind === 'change-replicas' ? task.add : undefined
   const rangeId = isNodeTask(task) ? null : task.rangeId
+  const goal = goalOf(task)
   return {
-    ...{ operatorId, kind: task.kind, rangeId, nodeId: nodeId ?? null, state, reason, step },
+    ...{ operatorId, kind: task.kind, rangeId, nodeId: nodeId ?? null, state, ...(goal && { goal }), reason, step },
     startedAt: isoTime(record.startedAtMs),
     deadline: isoTime(record.deadlineMs),
     endedAt: record.endedAtMs === null ? null : isoTime(record.endedAtMs),
     ...(error && { error }),
     ...(result && { result }),
   }
+}
+
+/** Of what the range and the node do not say already. */
+function goalOf(task: OperatorTask): OperatorGoal | undefined {
+  switch (task.kind) {
+    case 'split':
+      return { ...placeOf(task.key), right: task.rightId }
+    case 'merge':
+      return { right: task.rightId }
+    case 'change-replicas': {
+      const { add, from } = task
+      return { ...(add !== undefined && { add }), ...(from !== undefined && { remove: from }) }
+    }
+    default:
+      return undefined
+  }
+}
+
+function placeOf(whole: Key): OperatorGoal {
+  const place = splitKeyspace(whole)
+  if (place === undefined) return { key: whole }
+  const { keyspace, spread, key } = place
+  return { keyspace, ...(spread && { spread }), key }
 }
 
 function onlyCoded(error: unknown): void {

@@ -6,6 +6,7 @@ import { DEFAULT_TIMEOUT_MS } from './kv-handler.js'
 import { OperatorAnswerSchema, type OperatorInfo, type WaitQuery } from './operator-schemas.js'
 import { PROBLEM_TYPE, problemOf } from './problem.js'
 import type { ServedNode } from './served-node.js'
+import { viewOperator } from './view-operator.js'
 
 /**
  * What a command answers. Without `?wait=true`: 202 and the operator, whatever its state. With it: 200 once it is done, 409
@@ -80,12 +81,16 @@ function replyOperator(reply: FastifyReply, operator: OperatorInfo, isEnded: boo
   return reply
     .code(isEnded ? 200 : 202)
     .header('Location', locationOf(operator))
-    .send({ operator })
+    .send({ operator: viewOperator(operator) })
 }
 
 /** The status is 409 for every code: it is the operator that failed, not this request that could be sent again. */
 function replyFailed(reply: FastifyReply, operator: OperatorInfo): FastifyReply {
-  const problem = { ...problemOf(failureOf(operator)), status: errorKinds.CONFLICT.status, operator }
+  const problem = {
+    ...problemOf(failureOf(operator)),
+    status: errorKinds.CONFLICT.status,
+    operator: viewOperator(operator),
+  }
   return reply
     .code(problem.status)
     .header('Location', locationOf(operator))

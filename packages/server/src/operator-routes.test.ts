@@ -88,6 +88,25 @@ describe('commands', () => {
   })
 })
 
+describe('what an operator is to do', () => {
+  it('is told with its key as text, or in base64url', async () => {
+    served.node.operatorLog.next = { state: 'running', goal: { keyspace: 'default', key: '\xc3\xa9', right: 7 } }
+    const text = { keyspace: 'default', key: '\u00e9', right: 7 }
+    expect(operatorOf(await post('/ranges/3/split', { key: '\u00e9' }))).toMatchObject({ goal: text })
+    expect((await served.get('/v1/admin/operators')).json()).toMatchObject({ operators: [{ goal: text }] })
+    expect((await served.get('/v1/admin/operators/1')).json()).toMatchObject({ operator: { goal: text } })
+    const error = { code: 'CONFLICT', detail: 'd' }
+    served.node.operatorLog.next = { state: 'failed', error, goal: { key: '\xff', right: 8 } }
+    expect((await post('/ranges/2/split?wait=true', { key: '7' })).json()).toMatchObject({
+      operator: { goal: { key: '_w', encoding: 'base64url', right: 8 } },
+    })
+    served.node.operatorLog.next = { state: 'running', goal: { add: 2, remove: 1 } }
+    expect(operatorOf(await post('/ranges/2/replicas', { add: 2, remove: 1 }))).toMatchObject({
+      goal: { add: 2, remove: 1 },
+    })
+  })
+})
+
 describe('?wait=true', () => {
   it('answers 200 when it is done, with its result', async () => {
     const answer = post('/ranges/2/split?wait=true')

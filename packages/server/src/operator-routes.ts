@@ -25,6 +25,7 @@ import {
 } from './operator-schemas.js'
 import type { NodeCommand, OperatorRequest, ServedNode } from './served-node.js'
 import { splitKeyOf } from './split-key.js'
+import { viewOperator } from './view-operator.js'
 
 /**
  * Commands to nodes and ranges, each of which begins an operator, and the operators themselves.
@@ -167,7 +168,7 @@ function operators(ports: OperatorPorts): ApiRoute[] {
       summary: 'Running and recent operators, newest first',
       answers: { 200: { description: 'The operators.', schema: OperatorsSchema } },
       refusals: [],
-      handle: async () => ({ operators: await ports.gate.node().placement.operators() }),
+      handle: async () => ({ operators: (await ports.gate.node().placement.operators()).map(viewOperator) }),
     },
     {
       ...one,
@@ -178,7 +179,7 @@ function operators(ports: OperatorPorts): ApiRoute[] {
       refusals: ['NOT_FOUND'],
       handle: async (request) => {
         const waitMs = waitMsOf(request.query as WaitQuery)
-        return { operator: await awaitEnd(ports.gate, idOf(request), waitMs) }
+        return { operator: viewOperator(await awaitEnd(ports.gate, idOf(request), waitMs)) }
       },
     },
     {

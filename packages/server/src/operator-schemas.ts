@@ -31,6 +31,21 @@ const OPERATOR_STATES = ['running', 'done', 'failed', 'cancelled'] as const
 const Time = Type.String({ format: 'date-time', description: 'ISO 8601, UTC.' })
 const IdOrNull = Type.Union([Id, Type.Null()])
 
+const GoalSchema = Type.Object(
+  {
+    key: Type.Optional(Type.String({ description: 'Of a split: where the right range begins.' })),
+    encoding: Type.Optional(Type.String({ description: 'How `key` is spelled; text if left out.' })),
+    keyspace: Type.Optional(Type.String({ description: 'Of `key`.' })),
+    spread: Type.Optional(Type.Literal(true)),
+    right: Type.Optional(
+      Type.Integer({ ...Id, description: 'Of a split and a merge: the right one of the two ranges.' }),
+    ),
+    add: Type.Optional(Type.Integer({ ...Id, description: 'Of a change of replicas: the node that gets one.' })),
+    remove: Type.Optional(Type.Integer({ ...Id, description: 'Of a change of replicas: the node that loses one.' })),
+  },
+  { description: 'What it is to do, or did, to its range; left out where kind, range and node say it.' },
+)
+
 export const OperatorSchema = Type.Object(
   {
     operatorId: Id,
@@ -38,6 +53,7 @@ export const OperatorSchema = Type.Object(
     rangeId: IdOrNull,
     nodeId: IdOrNull,
     state: Type.Enum([...OPERATOR_STATES]),
+    goal: Type.Optional(GoalSchema),
     reason: Type.String({ description: 'Why it was begun, for a person.' }),
     step: Type.String({ description: 'What it is doing, or did last.' }),
     startedAt: Time,

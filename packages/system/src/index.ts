@@ -1,4 +1,5 @@
 export { Admissions } from './admissions.js'
+export { BoundaryPins } from './boundary-pins.js'
 export {
   ClusterIndex,
   decodeHeartbeat,

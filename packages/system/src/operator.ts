@@ -11,6 +11,8 @@ export type OperatorTask =
       readonly version: number
       readonly key: Key
       readonly rightId: RangeId
+      /** A person has asked for it: the boundary stays until a person takes it away. */
+      readonly isPinned?: true
     }
   | {
       readonly kind: 'merge'
@@ -21,7 +23,8 @@ export type OperatorTask =
     }
   | { readonly kind: 'transfer-leader'; readonly rangeId: RangeId; readonly nodeId: NodeId }
   /**
-   * `add`: a node; `remove`: a replica. Both: the one takes the place of the other, and with `leads` its leadership as well.
+   * `add`: a node; `remove`: a replica, `from`, for people, the node that it is on. Both: the one takes the place of the other, and
+   * with `leads` its leadership as well.
    * `votersLeft`: so many voters, at least, are left by a removal; 1 where it is not there.
    */
   | {
@@ -29,6 +32,7 @@ export type OperatorTask =
       readonly rangeId: RangeId
       readonly add?: NodeId
       readonly remove?: ReplicaId
+      readonly from?: NodeId
       readonly leads?: boolean
       readonly votersLeft?: number
     }
@@ -102,7 +106,7 @@ function isTask(value: unknown): value is OperatorTask {
     case 'recover':
       return task.after === 0 || isCount(task.after)
     case 'change-replicas':
-      return [task.add, task.remove, task.votersLeft].every((id) => id === undefined || isCount(id))
+      return [task.add, task.remove, task.from, task.votersLeft].every((id) => id === undefined || isCount(id))
     default:
       return false
   }

@@ -41,8 +41,9 @@ export interface PlacementDriverParts {
   isUp(nodeId: NodeId): boolean
   /** Whether its disk is well and has room, as far as this node was told. */
   isFit(nodeId: NodeId): boolean
-  /** A person, or the founding, put a boundary there. */
+  /** A person, or the founding, put a boundary there; as {@link readPins} has read last. */
   isPinned(start: Key): boolean
+  readPins(): Promise<void>
   /** Every range that this node knows of, led or not. */
   descriptors(): Iterable<Descriptor>
   /** Has {@link descriptors} know what the nodes that can be reached know of ranges with these keys. */
@@ -299,11 +300,11 @@ export class PlacementDriver {
   }
 
   async #read(seat: Seat): Promise<void> {
-    const { table, clock } = this.#parts
+    const { table, clock, readPins } = this.#parts
     seat.refreshedAtMs = clock.now()
     const reading = ++seat.readings
-    const reads = [seat.memberships.refresh(), new SettingsTable(table).read()] as const
-    const [, settings] = await Promise.all(reads)
+    const reads = [new SettingsTable(table).read(), seat.memberships.refresh(), readPins()] as const
+    const [settings] = await Promise.all(reads)
     // One that was begun earlier has older news.
     if (reading === seat.readings) seat.settings = settings
   }

@@ -11,7 +11,7 @@ export class FakeOperators {
   readonly patches: Partial<ClusterSettings>[] = []
   list: OperatorInfo[] = []
   /** What a new operator becomes at once. */
-  next: Pick<OperatorInfo, 'state' | 'error' | 'result'> = { state: 'running' }
+  next: Pick<OperatorInfo, 'state' | 'error' | 'result' | 'goal'> = { state: 'running' }
   /** What waiting rejects with. */
   waitFailure: Error | undefined
   current: ClusterSettings = {
