@@ -1,5 +1,5 @@
-import { CordilleraError, type NodeId, type RangeId } from '@cordillera/base'
-import type { Operator } from '@cordillera/placement'
+import { CordilleraError, type Key, type NodeId, type RangeId } from '@cordillera/base'
+import type { Membership, Operator } from '@cordillera/placement'
 import { type Descriptor, SYSTEM_RANGE_ID, spanContains } from '@cordillera/ranges'
 import type { RangeTask } from '@cordillera/system'
 import type { OperatorRequest } from './admin.js'
@@ -15,6 +15,8 @@ export interface OperatorPlansParts {
   readonly upkeep: RangeUpkeep
   /** Every node of the cluster, as far as is known. */
   nodes(): Iterable<NodeId>
+  /** What people have asked of it. Throws `UNAVAILABLE` where nobody knows. */
+  membershipOf(nodeId: NodeId): Membership
 }
 
 export type RangeRequest = Extract<OperatorRequest, { readonly rangeId: RangeId }>
@@ -101,7 +103,7 @@ export class OperatorPlans {
     if (key === undefined) throw conflict(`range ${rangeId} holds too little to be cut; name a key`)
     if (key === start) throw conflict(`the key is the first one of range ${rangeId} already`)
     if (!spanContains(range, key)) {
-      throw new CordilleraError('BAD_REQUEST', { detail: `the key is outside of range ${rangeId}` })
+      throw await this.#outside(rangeId, key)
     }
     const rightId = await this.#parts.upkeep.allocateRangeId()
     return { kind: 'split', rangeId, version: epoch.version, key, rightId }
@@ -122,6 +124,7 @@ export class OperatorPlans {
     if (!replicas.some((place) => place.nodeId === nodeId && place.type === 'voter')) {
       throw conflict(`range ${rangeId} has no voter on node ${nodeId}`)
     }
+    this.#assertTakes(nodeId)
     return { kind: 'transfer-leader', rangeId, nodeId }
   }
 
@@ -132,6 +135,7 @@ export class OperatorPlans {
     if (add !== undefined) this.#assertNode(add)
     const isThere = replicas.some(({ nodeId, type }) => nodeId === add && type === 'voter')
     if (isThere) throw conflict(`range ${rangeId} has a replica on node ${add} already`)
+    if (add !== undefined) this.#assertTakes(add)
     const going = replicas.find(({ nodeId }) => nodeId === from)
     if (from !== undefined && going === undefined) throw conflict(`range ${rangeId} has no replica on node ${from}`)
     if (add === undefined && replicas.filter(({ type }) => type === 'voter').length === 1) {
@@ -142,6 +146,23 @@ export class OperatorPlans {
       ...(add !== undefined && { add }),
       ...(going !== undefined && { remove: going.replicaId, from: going.nodeId }),
     }
+  }
+
+  /** The range may have been cut just there since somebody looked: by the same command, given at the same time. */
+  async #outside(rangeId: RangeId, key: Key): Promise<CordilleraError> {
+    const holder = await this.#parts.finder.findHolder(key)
+    if (holder?.start === key) return conflict(`the key is a boundary already: range ${holder.rangeId} begins there`)
+    const elsewhere = holder === undefined ? '' : `; range ${holder.rangeId} holds it`
+    return new CordilleraError('BAD_REQUEST', { detail: `the key is outside of range ${rangeId}${elsewhere}` })
+  }
+
+  /** Placement would take it away again from a node that is to have less, not more. */
+  #assertTakes(nodeId: NodeId): void {
+    const membership = this.#parts.membershipOf(nodeId)
+    if (membership === 'member') return
+    throw conflict(
+      `node ${nodeId} is ${membership}: ${membership === 'draining' ? 'undrain' : 'recommission'} it first`,
+    )
   }
 
   async #range(rangeId: RangeId): Promise<Descriptor> {

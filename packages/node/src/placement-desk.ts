@@ -90,7 +90,10 @@ export class PlacementDesk {
     const table = new SystemTable({ router, clock })
     const ids = new IdAllocator({ router, clock, name: 'operator', first: 1 })
     this.#parts = parts
-    this.#plans = new OperatorPlans({ finder, upkeep, nodes: () => registered().map(({ nodeId }) => nodeId) })
+    this.#plans = new OperatorPlans({
+      ...{ finder, upkeep, nodes: () => registered().map(({ nodeId }) => nodeId) },
+      membershipOf: (nodeId) => this.driver.membershipOf(nodeId),
+    })
     const pins = new BoundaryPins(table)
     const actions = new NodeOperatorActions({ finder, upkeep, plans: this.#plans, pins })
     const foundedAt = new Set(founded.map(({ start }) => start))
@@ -292,7 +295,9 @@ export class PlacementDesk {
     if (membership === 'draining' && kind === 'recommission') {
       throw new CordilleraError('CONFLICT', { detail: `node ${nodeId} is draining, not decommissioned: undrain it` })
     }
-    if (kind === 'decommission') {
+    const obstacle = kind === 'drain' && membership === 'member' ? this.driver.drainObstacle(nodeId) : undefined
+    if (obstacle !== undefined) throw new CordilleraError('CONFLICT', { detail: obstacle })
+    if (kind === 'decommission' && membership !== 'decommissioned') {
       const { verdict, code, detail } = this.driver.decommissionOf(nodeId)
       if (verdict === 'blocked') throw new CordilleraError('CONFLICT', { detail: `${detail} (${code})` })
     }

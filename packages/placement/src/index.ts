@@ -12,6 +12,7 @@ export {
 } from './cluster-picture.js'
 export { decide, explainRange } from './decide.js'
 export { type DecommissionAnswer, type DecommissionCode, decideDecommission } from './decommission.js'
+export { drainObstacle } from './drain-obstacle.js'
 export { effectiveReplicas, initialPlacement, type PlacementRequest } from './initial-placement.js'
 export {
   decideLeaderTransfers,

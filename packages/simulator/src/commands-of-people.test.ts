@@ -65,6 +65,76 @@ describe('decommissions', () => {
   })
 })
 
+describe('a decommission of who was decommissioned', () => {
+  it('is done at once, and makes nobody be emptied again', async () => {
+    const { nodeId } = cluster.machines[1]!.node!.identity
+    const decommission = async () => {
+      const { operatorId } = await placement().startOperator({ kind: 'decommission', nodeId })
+      return (await placement().awaitOperator(operatorId, 60_000)).state
+    }
+    expect(await cluster.settle(decommission(), 61_000)).toBe('done')
+    const isGone = () =>
+      cluster.machines.some(({ node }) => node?.placement.driver.decommissioned().includes(nodeId) === true)
+    let [state, wasThere] = ['', !isGone()]
+    decommission().then((end) => {
+      state = end
+    })
+    const isOver = () => {
+      wasThere ||= !isGone()
+      return state !== ''
+    }
+    expect(await cluster.clock.runUntil(isOver, 30_000)).toBe(true)
+    expect([state, wasThere]).toEqual(['done', false])
+  })
+})
+
+describe('a drain', () => {
+  it('is refused where nobody could take the leaderships over', async () => {
+    await settle(placement(3).setSettings({ placementEnabled: false }))
+    const { ranges } = await settle(cluster.machines[0]!.node!.ranges({}))
+    const nodes = ranges.find(({ rangeId }) => rangeId === 1)!.replicas.map(({ nodeId }) => nodeId)
+    const drain = (nodeId: number) => settle(outcomeOf(placement().startOperator({ kind: 'drain', nodeId })))
+    expect(await drain(nodes[0]!)).toBe('running')
+    expect(await drain(nodes[1]!)).toBe('running')
+    expect(await drain(nodes[2]!)).toMatch(/^CONFLICT: no other node could lead range 1/)
+    expect(await settle(outcomeOf(placement().startOperator({ kind: 'undrain', nodeId: nodes[0]! })))).toBe('running')
+  })
+})
+
+describe('what a node is to have that is to have less', () => {
+  it('is refused, by the word that would let it', async () => {
+    await settle(placement(3).setSettings({ placementEnabled: false }))
+    const { ranges } = await settle(cluster.machines[0]!.node!.ranges({}))
+    const range = ranges.find(({ rangeId, replicas }) => rangeId !== 1 && replicas.length === 3)!
+    const held = range.replicas.map(({ nodeId }) => nodeId)
+    const free = cluster.machines.map(({ node }) => node!.identity.nodeId).find((id) => !held.includes(id))!
+    const follower = held.find((nodeId) => nodeId !== range.leader)!
+    for (const nodeId of [free, follower]) {
+      await settle(placement().startOperator({ kind: 'drain', nodeId }))
+    }
+    const { rangeId } = range
+    const moves = [
+      placement().startOperator({ kind: 'change-replicas', rangeId, add: free, remove: follower }),
+      placement().startOperator({ kind: 'transfer-leader', rangeId, nodeId: follower }),
+    ]
+    expect(await settle(Promise.all(moves.map(outcomeOf)))).toEqual([
+      `CONFLICT: node ${free} is draining: undrain it first`,
+      `CONFLICT: node ${follower} is draining: undrain it first`,
+    ])
+  })
+})
+
+describe('a cut that several ask for at once', () => {
+  it('is made once, and the others are told that it is there', async () => {
+    const cut = () => placement(3).startOperator({ kind: 'split', rangeId: 2, key: 'default\x001' })
+    const { operatorId } = await settle(cut())
+    await settle(placement().awaitOperator(operatorId, 15_000))
+    expect(await settle(outcomeOf(cut()))).toMatch(/^CONFLICT: the key is a boundary already: range \d+ begins there$/)
+    const outside = placement().startOperator({ kind: 'split', rangeId: 2, key: 'default\x002' })
+    expect(await settle(outcomeOf(outside))).toMatch(/^BAD_REQUEST: the key is outside of range 2; range \d+ holds it$/)
+  })
+})
+
 describe('a change of the range as somebody has seen it', () => {
   it('is made once, however often it is asked for', async () => {
     const rangeId = 2

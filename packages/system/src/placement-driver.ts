@@ -6,6 +6,7 @@ import {
   decide,
   decideDecommission,
   defaultPlacementSettings,
+  drainObstacle,
   type Explanation,
   explainRange,
   type Locality,
@@ -190,6 +191,12 @@ export class PlacementDriver {
     return membershipIn(this.#seat, nodeId)
   }
 
+  /** What keeps a node from giving its leaderships away; undefined: nothing that is known here yet. */
+  drainObstacle(nodeId: NodeId): string | undefined {
+    const picture = this.#seat === undefined ? undefined : this.#tryPicture(this.#seat)
+    return picture && drainObstacle(picture, nodeId)
+  }
+
   /** Whether a node may be emptied. Throws `UNAVAILABLE` where nothing is known yet. */
   decommissionOf(nodeId: NodeId): DecommissionAnswer {
     return decideDecommission(this.#picture(), nodeId)
@@ -328,6 +335,8 @@ export class PlacementDriver {
     const moves = kind === 'drain' || kind === 'decommission'
     const isDone = (): boolean =>
       moves && !this.#isClear(seat, kind, nodeId) ? false : kind === 'decommission' || this.#knows(seat, kind, nodeId)
+    // Who was decommissioned is not to be emptied once more.
+    if (kind === 'decommission' && seat.memberships.of(nodeId) === 'decommissioned') return undefined
     if (seat.memberships.of(nodeId) !== MEMBERSHIPS[kind]) await seat.memberships.set(nodeId, MEMBERSHIPS[kind])
     const deadlineMs = clock.now() + timeoutMs
     while (!isDone()) {
@@ -372,11 +381,15 @@ export class PlacementDriver {
   }
 }
 
-/** A node counts as leaving from the moment that somebody is told it may: whoever asks for another one meanwhile is told of both. */
+/**
+ * A node counts as draining, or as leaving, from the moment that somebody is told it may: whoever asks for another one meanwhile is
+ * told of both.
+ */
 function membershipIn({ memberships, operators }: Seat, nodeId: NodeId): Membership {
   const membership = memberships.of(nodeId)
-  const isLeaving = operators.taskOf(`node ${nodeId}`)?.kind === 'decommission'
-  return isLeaving && membership !== 'decommissioned' ? 'decommissioning' : membership
+  const kind = operators.taskOf(`node ${nodeId}`)?.kind
+  if (kind === 'drain' && membership === 'member') return 'draining'
+  return kind === 'decommission' && membership !== 'decommissioned' ? 'decommissioning' : membership
 }
 
 /** How long what is asked of a node may take before it is given up. */
