@@ -76,6 +76,30 @@ class Past {
   }
 }
 
+/** What iterators of the engine return from now on. */
+function countRows(engine: MemoryEngine): { readonly read: number } {
+  const rows = { read: 0 }
+  const open = engine.snapshot.bind(engine)
+  vi.spyOn(engine, 'snapshot').mockImplementation(() => {
+    const snapshot = open()
+    return {
+      iterate: (span) => {
+        const iterator = snapshot.iterate(span)
+        return {
+          next: async (count) => {
+            const chunk = await iterator.next(count)
+            rows.read += chunk.length
+            return chunk
+          },
+          close: () => iterator.close(),
+        }
+      },
+      close: () => snapshot.close(),
+    }
+  })
+  return rows
+}
+
 describe('older versions', () => {
   it('are seen from where the safe point is, before, during and after flushes and a crash', async () => {
     const past = await Past.start()
@@ -101,6 +125,23 @@ describe('older versions', () => {
     past.engine = past.engine.crash()
     await past.open()
     await seen()
+  })
+
+  it('that a page does not see are not read beyond the page', async () => {
+    const past = await Past.start()
+    const keyOf = (i: number): Key => `k${`${i}`.padStart(4, '0')}`
+    for (let i = 0; i < 5_000; i++) past.write(i + 1, keyOf(i), 'first')
+    await past.flush()
+    for (let i = 0; i < 5_000; i++) past.write(10_000 + i, keyOf(i), 'second')
+    await past.flush()
+    expect(await past.records()).toBe(5_000)
+    const rows = countRows(past.engine)
+    for (const reverse of [false, true]) {
+      const { entries } = await past.clock.until(past.store.scan({ ...everything, at: 20_000, limit: 10, reverse }))
+      const expected = Array.from({ length: 10 }, (_, i) => keyOf(reverse ? 4_999 - i : i))
+      expect(entries.map(({ key }) => key)).toEqual(expected)
+    }
+    expect(rows.read).toBeLessThan(100)
   })
 
   it('are not looked up, nor kept, when the safe point has passed what supersedes them', async () => {

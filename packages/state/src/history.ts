@@ -42,6 +42,13 @@ export function isSeenAt(record: HistoryRecord, at: Version): boolean {
   return record.version <= at && at < record.supersededAt
 }
 
+/** What {@link decodeHistory} makes of the record where a snapshot at `at` sees it. Most of them are not, and cost little. */
+export function decodeHistoryAt(engineKey: Key, bytes: Uint8Array, at: Version): HistoryRecord | undefined {
+  if (bytes.length >= SUPERSEDED_BYTES && supersededAt(bytes) <= at) return undefined
+  const record = decodeHistory(engineKey, bytes)
+  return isSeenAt(record, at) ? record : undefined
+}
+
 /** The record of the key that a snapshot at `at` sees. */
 export async function findHistory(
   snapshot: EngineSnapshot,
