@@ -30,7 +30,8 @@ export async function useNode(location: string, createIfMissing: boolean): Promi
   try {
     return { embedded: await shared.starting, release: () => release(path, shared) }
   } catch (error) {
-    nodes.delete(path)
+    // Whoever comes now may have begun another one already.
+    if (nodes.get(path) === shared) nodes.delete(path)
     throw lockedOr(error)
   }
 }
@@ -55,8 +56,8 @@ async function findOrStart(path: string): Promise<SharedNode> {
 
 async function release(path: string, shared: SharedNode): Promise<void> {
   if (--shared.users > 0) return
-  const { stop } = await shared.starting
-  shared.stopping = stop().finally(() => nodes.delete(path))
+  // Known in the same turn: who comes from now on waits for it.
+  shared.stopping = shared.starting.then(({ stop }) => stop()).finally(() => nodes.delete(path))
   await shared.stopping
 }
 
