@@ -24,6 +24,7 @@ export class OperationWindow {
 
   /** Starts the operation when there is room, at once if there is. Each is followed by a {@link leave}. */
   enter(bytes: number, start: () => void): void {
+    if (this.#operations === 0) this.#limits.onBusy()
     if (this.#waiting.length === 0 && this.#hasRoom(bytes)) this.#start(bytes, start)
     else this.#waiting.push({ bytes, start })
   }
@@ -33,19 +34,23 @@ export class OperationWindow {
     this.#bytes -= bytes
     while (this.#started < this.#waiting.length) {
       const next = this.#waiting[this.#started]!
-      if (!this.#hasRoom(next.bytes)) return
+      if (!this.#hasRoom(next.bytes)) {
+        if (this.#started >= FORGOTTEN_AT_ONCE) this.#forgetStarted()
+        return
+      }
       this.#started++
       this.#start(next.bytes, next.start)
     }
-    if (this.#started > 0) {
-      this.#waiting.length = 0
-      this.#started = 0
-    }
+    this.#forgetStarted()
     if (this.#operations === 0) this.#limits.onIdle()
   }
 
+  #forgetStarted(): void {
+    this.#waiting.splice(0, this.#started)
+    this.#started = 0
+  }
+
   #start(bytes: number, start: () => void): void {
-    if (this.#operations === 0) this.#limits.onBusy()
     this.#operations++
     this.#bytes += bytes
     start()
@@ -56,3 +61,6 @@ export class OperationWindow {
     return this.#operations === 0 || (this.#operations < operationsMax && this.#bytes + bytes <= bytesMax)
   }
 }
+
+/** So many at least of what has started are taken out of the queue at once: that moves the rest of it. */
+const FORGOTTEN_AT_ONCE = 4096
