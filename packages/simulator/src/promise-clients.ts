@@ -210,12 +210,15 @@ export class PromiseClients {
     const isForgotten = this.#random.below(10) === 0 && !this.#isStopped
     const { clock } = this.#cluster
     return new Promise((resolve) => {
+      let isOver = false
       const onEnd = (result: T | Error): void => {
-        this.#operations++
+        isOver = true
+        if (!(result instanceof Error)) this.#operations++
         resolve(isForgotten ? 'lost' : result)
       }
       act(node).then(onEnd, (error) => onEnd(error instanceof Error ? error : new Error(String(error))))
       const watch = (): void => {
+        if (isOver) return
         if (machine.runs(node)) clock.after(20, watch)
         else resolve('lost')
       }
