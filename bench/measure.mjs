@@ -10,11 +10,13 @@ const LOAD = fileURLToPath(new URL('load.mjs', import.meta.url))
 /**
  * @param job for `load.mjs`
  * @param servers what works on the requests: `cpuSeconds()`, and `metrics()` where there is a log
+ * @param onWindow hears `opened` and `closed`
  */
-export async function measure(job, servers) {
+export async function measure(job, servers, onWindow = () => {}) {
   let before
   let after
   const result = await runLoad(job, (kind) => {
+    onWindow(kind)
     const counters = readCounters(servers)
     if (kind === 'opened') before = counters
     else after = counters

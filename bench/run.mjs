@@ -2,7 +2,12 @@
  * `npm run bench -- [NAME] [options]`: starts the benchmark of that name, each a file of its own that reads its options
  * from the command line; without a name, the comparison with a bare server.
  */
-const BENCHMARKS = { laggard: './laggard.mjs', balance: './balance.mjs', embedded: './embedded.mjs' }
+const BENCHMARKS = {
+  laggard: './laggard.mjs',
+  balance: './balance.mjs',
+  embedded: './embedded.mjs',
+  profile: './profile.mjs',
+}
 
 const [name] = process.argv.slice(2)
 if (name === undefined || name.startsWith('-')) {

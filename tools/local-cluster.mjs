@@ -29,13 +29,14 @@ const START_TIMEOUT_MS = 30_000
 
 /**
  * @typedef {{ code: number | null, signal: NodeJS.Signals | null }} Exit
- * @typedef {{ name: string, directory: string, httpPort: number, peerPort: number, flags?: readonly string[] }} NodeOptions
+ * @typedef {{ name: string, directory: string, httpPort: number, peerPort: number, flags?: readonly string[],
+ *   runtimeFlags?: readonly string[] }} NodeOptions
  */
 
 /** One node: its place (directory, ports, flags) and, while it runs, its process. It can be started again and again. */
 export class NodeProcess {
-  /** @param {NodeOptions} options `flags` are given at every start. */
-  constructor({ name, directory, httpPort, peerPort, flags = [] }) {
+  /** @param {NodeOptions} options `flags` are given at every start, `runtimeFlags` to Node.js itself. */
+  constructor({ name, directory, httpPort, peerPort, flags = [], runtimeFlags = [] }) {
     this.name = name
     this.dataPath = join(directory, name)
     this.logPath = join(directory, `${name}.log`)
@@ -43,6 +44,7 @@ export class NodeProcess {
     this.peerAddress = `127.0.0.1:${peerPort}`
     this.url = `http://${this.httpAddress}`
     this.flags = flags
+    this.runtimeFlags = runtimeFlags
     /** @type {import('node:child_process').ChildProcess | undefined} */
     this.child = undefined
     /** How its latest process ended. @type {Promise<Exit>} */
@@ -66,7 +68,8 @@ export class NodeProcess {
     if (this.child !== undefined) throw new Error(`${this.name} runs already`)
     const addresses = ['--http', this.httpAddress, '--peer', this.peerAddress]
     const output = openSync(this.logPath, 'a')
-    const child = spawn(process.execPath, [bin, 'start', '--data', this.dataPath, ...addresses, ...flags], {
+    const command = [bin, 'start', '--data', this.dataPath, ...addresses, ...flags]
+    const child = spawn(process.execPath, [...this.runtimeFlags, ...command], {
       stdio: ['ignore', output, output, 'ipc'],
       env: nodeEnvironment(),
     })
@@ -171,9 +174,10 @@ export class LocalCluster {
   /**
    * Lays out a cluster below `directory`; nothing runs yet.
    *
-   * @param {{ directory: string, nodes?: number, initialRanges?: number, flags?: readonly string[] }} options
+   * @param {{ directory: string, nodes?: number, initialRanges?: number, flags?: readonly string[],
+   *   runtimeFlags?: readonly string[] }} options
    */
-  static async create({ directory, nodes: count = 3, initialRanges = 16, flags = [] }) {
+  static async create({ directory, nodes: count = 3, initialRanges = 16, flags = [], runtimeFlags = [] }) {
     const ports = await freePorts(2 * count)
     const founder = `127.0.0.1:${ports[1]}`
     const nodes = Array.from({ length: count }, (_, i) => {
@@ -183,7 +187,8 @@ export class LocalCluster {
           : ['--join', founder]
       const [httpPort, peerPort] = ports.slice(2 * i)
       if (httpPort === undefined || peerPort === undefined) throw new Error('too few ports')
-      return new NodeProcess({ name: `node-${i + 1}`, directory, httpPort, peerPort, flags: [...founding, ...flags] })
+      const place = { name: `node-${i + 1}`, directory, httpPort, peerPort }
+      return new NodeProcess({ ...place, flags: [...founding, ...flags], runtimeFlags })
     })
     return new LocalCluster(nodes)
   }
