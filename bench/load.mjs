@@ -55,8 +55,8 @@ async function measure(job) {
   }
 }
 
-function options({ urls, method, kind, keys, connections }) {
-  const shares = dealRequests({ method, kind, keys, connections })
+function options({ urls, method, kind, keys, connections, api }) {
+  const shares = dealRequests({ method, kind, keys, connections, api })
   return {
     url: urls,
     connections,

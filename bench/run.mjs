@@ -6,6 +6,7 @@ const BENCHMARKS = {
   laggard: './laggard.mjs',
   balance: './balance.mjs',
   embedded: './embedded.mjs',
+  etcd: './etcd.mjs',
   profile: './profile.mjs',
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { dealRequests, KEY_KINDS } from './keys.mjs'
+import { dealRequests, KEY_KINDS, VALUE_BYTES } from './keys.mjs'
 import { Latencies } from './latencies.mjs'
 import { scenariosFor } from './scenarios.mjs'
 import { formatGoals, median, summarise } from './summary.mjs'
@@ -43,6 +43,16 @@ test('every key is asked once around, by one connection', () => {
   const paths = shares.flat().map(({ path }) => path)
   expect(new Set(paths).size).toBe(1000)
   expect(Math.max(...shares.map((share) => share.length)) - Math.min(...shares.map((share) => share.length))).toBe(1)
+})
+
+test('etcd is asked for the same keys and values in its own words', () => {
+  const [[put]] = dealRequests({ method: 'PUT', kind: 'user', keys: 1, connections: 1, api: 'etcd' })
+  const { key, value } = JSON.parse(put.body)
+  expect([put.method, put.path]).toEqual(['POST', '/v3/kv/put'])
+  expect(Buffer.from(key, 'base64').toString()).toBe(KEY_KINDS.user(0))
+  expect(Buffer.from(value, 'base64').length).toBe(VALUE_BYTES)
+  const [[get]] = dealRequests({ method: 'GET', kind: 'user', keys: 1, connections: 1, api: 'etcd' })
+  expect([get.method, get.path, get.body]).toEqual(['POST', '/v3/kv/range', JSON.stringify({ key })])
 })
 
 test('hex keys fall into all sixteen initial ranges alike', () => {
