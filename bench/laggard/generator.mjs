@@ -18,12 +18,9 @@ class Generator {
   #idle = []
   #connections
   #phases = []
-  /** The phase of the write that is due next. */
+  /** The phase of the write that is due next: one that has ended still sends what was due in it. */
   #phaseAt = 0
-  /** 0 when the loop is closed. */
-  #periodMs = 0
   #dueMs = 0
-  #isSending = false
   #busy = 0
 
   constructor({ addresses, connections, keys, valueBytes }, onConnected) {
@@ -51,36 +48,55 @@ class Generator {
     const nowMs = performance.now()
     const periodMs = perSec === undefined ? 0 : 1000 / perSec
     if (this.#phases.length > 0) this.#phases.at(-1).endMs = nowMs
-    this.#phases.push({ beginMs: nowMs, latencies: new Latencies(), maxMs: 0, failures: {} })
-    if (periodMs !== this.#periodMs) this.#dueMs = nowMs
-    this.#periodMs = periodMs
-    this.#isSending = true
+    else this.#dueMs = nowMs
+    this.#phases.push({ beginMs: nowMs, periodMs, latencies: new Latencies(), maxMs: 0, failures: {} })
     this.pump()
   }
 
   /** Sends what is due, as far as there are connections. */
   pump() {
-    if (!this.#isSending) return
     const nowMs = performance.now()
-    if (this.#periodMs === 0) this.#dueMs = nowMs
-    while (this.#dueMs <= nowMs && this.#idle.length > 0) {
-      while (this.#phases[this.#phaseAt].endMs <= this.#dueMs) this.#phaseAt++
+    while (this.#idle.length > 0) {
+      const phase = this.#phaseOfNext(nowMs)
+      if (phase === undefined || this.#dueMs > nowMs) return
       const connection = this.#idle.shift()
-      connection.tag = { phase: this.#phases[this.#phaseAt], dueMs: this.#dueMs }
+      connection.tag = { phase, dueMs: this.#dueMs }
       connection.put(oneOf(this.#paths), oneOf(this.#values))
       this.#busy++
-      this.#dueMs += this.#periodMs
+      this.#dueMs += phase.periodMs
     }
   }
 
-  /** Sends no more, waits for what was sent, and says how the phases went. */
+  /**
+   * The phase of the write that is due next; undefined when there is none any more. A phase with another rate counts from its
+   * own beginning; one with the same goes on in step.
+   */
+  #phaseOfNext(nowMs) {
+    for (;;) {
+      const phase = this.#phases[this.#phaseAt]
+      if (phase === undefined) return undefined
+      // In a closed loop a write is due when there is a connection for it.
+      if (phase.periodMs === 0) this.#dueMs = nowMs
+      if (phase.endMs === undefined || phase.endMs > this.#dueMs) return phase
+      const next = this.#phases[++this.#phaseAt]
+      if (next === undefined) return undefined
+      if (next.periodMs !== phase.periodMs) this.#dueMs = next.beginMs
+    }
+  }
+
+  /** Sends what was due until now and no more, waits for the answers, and says how the phases went. */
   async finish() {
     const nowMs = performance.now()
     this.#phases.at(-1).endMs = nowMs
-    this.#isSending = false
-    while (this.#busy > 0 && performance.now() < nowMs + FINISH_MS) await new Promise((done) => setTimeout(done, 10))
+    while (performance.now() < nowMs + FINISH_MS && (this.#busy > 0 || this.#phaseOfNext(nowMs) !== undefined)) {
+      await new Promise((done) => setTimeout(done, 10))
+    }
     for (const { tag } of this.#connections.filter((one) => !this.#idle.includes(one))) count(tag.phase, 'unanswered')
     for (const connection of this.#connections) connection.close()
+    for (let phase = this.#phaseOfNext(nowMs); phase !== undefined; phase = this.#phaseOfNext(nowMs)) {
+      count(phase, 'unsent')
+      this.#dueMs += phase.periodMs
+    }
     return this.#phases.map(figuresOf)
   }
 

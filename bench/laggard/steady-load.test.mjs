@@ -60,6 +60,28 @@ test('writes belong to the phase in which they were due, and keep its rate', asy
   }
 })
 
+test('what a stall has kept from being sent is sent in the next phase, and counts for its own', async () => {
+  const stalled = []
+  let answer = (response) => stalled.push(response)
+  await open((_request, response) => answer(response))
+  load.begin('stall', 100)
+  await pause(300)
+  load.begin('after', 400)
+  await pause(300)
+  answer = written
+  for (const response of stalled) written(response)
+  await load.untilAcknowledged(50, 20)
+  const figures = await load.finish()
+  for (const [phase, perSec] of [
+    ['stall', 100],
+    ['after', 400],
+  ]) {
+    const { writes, seconds, failures } = figures.get(phase)
+    expect(failures).toEqual({})
+    expect(Math.abs(writes - seconds * perSec)).toBeLessThanOrEqual(2)
+  }
+})
+
 test('a refusal and a broken connection are failures of their phase, and the load goes on', async () => {
   let count = 0
   await open((request, response) => {
