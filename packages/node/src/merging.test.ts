@@ -92,3 +92,75 @@ describe('a right that is at a merge of its own', () => {
     expect(proposed).toEqual([{ kind: 'thaw', version: 4, leftId: 7, attempt: 1 }])
   })
 })
+
+describe('a left that was recovered from a replica that had never heard of an attempt', () => {
+  const left: Descriptor = { ...frozen, rangeId: 60, start: 'a', end: 'm', epoch: { version: 7, confVersion: 1 } }
+
+  function at(descriptor: Descriptor, others: Partial<RangeMergingParts> = {}) {
+    const proposed: AdminCommand[] = []
+    const { merge: _, ...idle } = descriptor
+    const replica = {
+      descriptor: descriptor.rangeId === 60 ? idle : descriptor,
+      core: { role: 'leader' },
+      isUsable: true,
+      proposeAdmin: (command: AdminCommand, reply: (reply: object) => void) => {
+        proposed.push(command)
+        reply({ kind: 'written' })
+      },
+    }
+    const asked: unknown[] = []
+    const links = {
+      isUp: () => true,
+      ask: async (_node: number, method: string, body: unknown) => {
+        asked.push([method, body])
+        return 'aborted'
+      },
+    }
+    const calls = new LeaderCalls({ nodeId: 1, links, clock: new ManualClock(), nodesOf: () => [2], onLost: () => {} })
+    const replicas = {
+      replica: (id: number) => (id === descriptor.rangeId ? replica : undefined),
+      replicas: () => [replica],
+      silenced: new Map(),
+      confirm: async () => true,
+    }
+    const parts = { nodeId: 1, replicas, state: {}, links, calls, finder: {}, logger: silentLogger, ...others }
+    return { merging: new RangeMerging(parts as unknown as RangeMergingParts), replica, proposed, asked }
+  }
+
+  it('refuses it in its log, and no attempt that it has had', async () => {
+    const { merging, replica, proposed } = at(left)
+    expect(await merging.onAsked('refuse-merge', [60, 50, 1])).toBe('running')
+    expect(proposed).toEqual([{ kind: 'refuse', rightId: 50, attempt: 1 }])
+    const merge = { kind: 'aborted' as const, rightId: 50, attempt: 1 }
+    Object.assign(replica, { descriptor: { ...left, merge, lastMerge: 1 } })
+    expect(await merging.onAsked('refuse-merge', [60, 50, 1])).toBe('aborted')
+    Object.assign(replica, { descriptor: { ...left, merge: undefined, lastMerge: 1 } })
+    expect(await merging.onAsked('refuse-merge', [60, 50, 1])).toBe('ended')
+    expect(proposed.length).toBe(1)
+  })
+
+  it('is asked to by the right, once that has been frozen for long', async () => {
+    const { merging, asked } = at(frozen)
+    for (let round = 0; round < 8; round++) merging.onRound()
+    await turn()
+    expect(asked).toEqual([])
+    merging.onRound()
+    await turn()
+    expect(asked).toEqual([['refuse-merge', [60, 50, 1]]])
+  })
+
+  it('a replica that is silenced is not counted as frozen', async () => {
+    const silenced = new Map([
+      [50, { reason: 'diverged', state: { descriptor: frozen, appliedIndex: 9, flushedIndex: 9 } }],
+    ])
+    const replicas = { replica: () => undefined, silenced }
+    const { merging } = at(frozen, { replicas } as unknown as Partial<RangeMergingParts>)
+    expect(await merging.onAsked('frozen', [50, 60, 1])).toBe(null)
+    const whole = {
+      replica: () => ({ state: { descriptor: frozen, appliedIndex: 9, flushedIndex: 9 } }),
+      silenced: new Map(),
+    }
+    const sound = at(frozen, { replicas: whole } as unknown as Partial<RangeMergingParts>)
+    expect(await sound.merging.onAsked('frozen', [50, 60, 1])).toBeInstanceOf(Uint8Array)
+  })
+})

@@ -5,6 +5,7 @@ import {
   type Descriptor,
   decodeDescriptor,
   encodeDescriptor,
+  type FrozenState,
   isFrozenBy,
   spanContains,
 } from '@cordillera/ranges'
@@ -59,12 +60,14 @@ const STEP_MS = 1_500
 const ASK_TIMEOUT_MS = 3_000
 /** So many rounds an attempt may take, a second each, before the left's leader gives it up: clients of the right wait meanwhile. */
 const ROUNDS_MAX = 4
+/** After so many, a right that is still frozen asks whether its left has ever heard of the attempt. */
+const FROZEN_ROUNDS_MAX = 8
 
 export class RangeMerging {
   readonly #parts: RangeMergingParts
   /** Lefts whose step is under way here. */
   readonly #busy = new Set<RangeId>()
-  /** For how many rounds a left that is led here has been at its attempt. */
+  /** For how many rounds a range that is led here has been at its attempt. */
   readonly #rounds = new Map<RangeId, { readonly attempt: number; count: number }>()
 
   constructor(parts: RangeMergingParts) {
@@ -101,22 +104,26 @@ export class RangeMerging {
     if (method === 'abort-merge') return this.#abort(first, second)
     if (!isId(third)) throw badRequest()
     if (method === 'freeze') return this.#freeze(first, second, third)
+    if (method === 'refuse-merge') return this.#refuse(first, second, third)
     return method === 'thaw' ? this.#thaw(first, second, third) : this.#frozenHere(first, second, third)
   }
 
-  /** To be called about once a second: attempts whose left is led here come to an end. */
+  /** To be called about once a second: attempts of ranges that are led here come to an end. */
   onRound(): void {
     for (const replica of this.#parts.replicas.replicas()) {
       const { rangeId, merge } = replica.descriptor
-      if (merge === undefined || merge.kind === 'frozen' || !replica.isUsable) {
+      if (merge === undefined || !replica.isUsable) {
         this.#rounds.delete(rangeId)
         continue
       }
       const known = this.#rounds.get(rangeId)
       const rounds = known?.attempt === merge.attempt ? known : { attempt: merge.attempt, count: 0 }
       this.#rounds.set(rangeId, rounds)
-      const isLate = ++rounds.count > ROUNDS_MAX
-      if (merge.kind === 'aborted') this.#exclusively(replica, () => this.#finishAbort(replica)).catch(ignoreCoded)
+      const isLate = ++rounds.count > (merge.kind === 'frozen' ? FROZEN_ROUNDS_MAX : ROUNDS_MAX)
+      if (merge.kind === 'frozen') {
+        if (isLate) this.#askRefusal(rangeId, merge).catch(ignoreCoded)
+      } else if (merge.kind === 'aborted')
+        this.#exclusively(replica, () => this.#finishAbort(replica)).catch(ignoreCoded)
       else if (isLate) this.#abort(rangeId, merge.attempt).catch(ignoreCoded)
     }
   }
@@ -222,7 +229,8 @@ export class RangeMerging {
   /** Answers the left's leader: the right as it is frozen here, durably; null while it is not. */
   async #frozenHere(rightId: RangeId, leftId: RangeId, attempt: number): Promise<Uint8Array | null> {
     const { replicas, state } = this.#parts
-    const held = replicas.replica(rightId)?.state ?? replicas.silenced.get(rightId)?.state
+    // One that is silenced is damaged, differs from the others, or was given up: it is to be replaced, and not merged.
+    const held = replicas.replica(rightId)?.state
     if (held === undefined || !isFrozenBy(held.descriptor, leftId, attempt)) return null
     const { descriptor, appliedIndex } = held
     if (held.flushedIndex < appliedIndex) await state.flush()
@@ -280,6 +288,26 @@ export class RangeMerging {
     return 'running'
   }
 
+  /** At the leader of a right that has been frozen for long: see `refuseMerge`. What comes of it, the left's leader sees to. */
+  #askRefusal(rightId: RangeId, { leftId, attempt }: FrozenState): Promise<StateAnswer> {
+    const body = [leftId, rightId, attempt]
+    const question = { rangeId: leftId, method: 'refuse-merge', body, answers: STATE_ANSWERS }
+    return this.#parts.calls.ask({ ...question, here: () => this.#refuse(leftId, rightId, attempt) }, STEP_MS)
+  }
+
+  /** At the left's leader. Without effect on an attempt that it knows of. */
+  async #refuse(leftId: RangeId, rightId: RangeId, attempt: number): Promise<StateAnswer | Undecided> {
+    const replica = this.#parts.replicas.replica(leftId)
+    if (replica?.core.role !== 'leader') return 'not-leader'
+    if (!replica.isUsable) return 'running'
+    const { merge, lastMerge = 0 } = replica.descriptor
+    if (merge !== undefined || lastMerge >= attempt) {
+      return this.#confirmed(replica, stateOf(replica.descriptor, attempt))
+    }
+    await this.#propose(replica, { kind: 'refuse', rightId, attempt })
+    return 'running'
+  }
+
   /** The attempt is aborted: the right is thawed, and then the left forgets it. Nobody else can have merged with it meanwhile. */
   async #finishAbort(replica: Replica): Promise<void> {
     const { calls, finder } = this.#parts
@@ -313,7 +341,15 @@ export class RangeMerging {
 }
 
 /** What nodes ask each other for merges. */
-export const MERGE_METHODS = ['merge', 'merge-state', 'abort-merge', 'freeze', 'thaw', 'frozen'] as const
+export const MERGE_METHODS = [
+  'merge',
+  'merge-state',
+  'abort-merge',
+  'refuse-merge',
+  'freeze',
+  'thaw',
+  'frozen',
+] as const
 export type MergeMethod = (typeof MERGE_METHODS)[number]
 
 function stateOf({ merge }: Descriptor, attempt: number): StateAnswer {

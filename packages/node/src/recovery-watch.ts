@@ -1,5 +1,5 @@
-import { CordilleraError, type Logger, type NodeId, type ReplicaId, type Version } from '@cordillera/base'
-import { isGivenUp, type RangeRecovery, SYSTEM_RANGE_ID } from '@cordillera/ranges'
+import { CordilleraError, type Key, type Logger, type NodeId, type ReplicaId, type Version } from '@cordillera/base'
+import { type Descriptor, givenUpBy, isSurvivor, type RangeRecovery, SYSTEM_RANGE_ID } from '@cordillera/ranges'
 import type { Replicas } from '@cordillera/replicas'
 import type { ReplicaState, StateStore } from '@cordillera/state'
 import { decodeRecoveries, RECOVERIES_KEY, readRecoveries } from '@cordillera/system'
@@ -113,23 +113,34 @@ export class RecoveryWatch {
     const { replicas, logger } = this.#parts
     const { replicaId, descriptor } = state
     const { rangeId } = descriptor
-    const by = this.#known.find((recovery) => isGivenUp(replicaId, descriptor, recovery))
+    const by = givenUpBy(replicaId, descriptor, this.#known)
     if (by !== undefined) {
       const replica = replicas.replica(rangeId)
       if (replica?.state === state) {
         logger.warn('replica-given-up', { rangeId, replicaId, version: descriptor.epoch.version, by: by.version })
         replicas.giveUp(replica)
       }
-      return this.#collect(state, by)
+      return this.#collect(state)
     }
-    const recovery = this.#known.find(({ survivor }) => survivor === replicaId)
+    const recovery = this.#known.findLast((one) => isSurvivor(replicaId, descriptor, one))
     return recovery && replicas.recover(state, recovery)
   }
 
-  /** Until somebody has what the range has become, this may be the last that is left of it. */
-  async #collect(state: ReplicaState, { start, version }: RangeRecovery): Promise<void> {
-    const holder = await this.#parts.finder.findHolder(start)
-    if (holder !== undefined && holder.epoch.version >= version) await this.#parts.replicas.destroy(state)
+  async #collect(state: ReplicaState): Promise<void> {
+    if (await this.#isReplaced(state.descriptor)) await this.#parts.replicas.destroy(state)
+  }
+
+  /**
+   * Whether each of its keys is in a range of a later version. Until then this may be the last that is left of some of them: of what
+   * the range that was recovered has become, or of a neighbour that those that were lost had merged it with.
+   */
+  async #isReplaced({ start, end, epoch }: Descriptor): Promise<boolean> {
+    for (let key: Key | null = start; key !== null && (end === null || key < end); ) {
+      const holder: Descriptor | undefined = await this.#parts.finder.findHolder(key)
+      if (holder === undefined || holder.epoch.version <= epoch.version) return false
+      key = holder.end
+    }
+    return true
   }
 
   /** What the disk refuses stops the store by itself. */

@@ -15,7 +15,7 @@ import { PREFIXED_KEY_BYTES_MAX } from './limits.js'
  * What an entry of type `admin` does to the range itself, and its byte layout: `u8 format=1, u8 kind`, then
  *
  * - split: `varint version, varint confVersion, key key, varint rangeId, varint count, count × varint replicaId`,
- * - begin: `varint version, varint rightId, varint attempt`; abort, end: `varint attempt`,
+ * - begin: `varint version, varint rightId, varint attempt`; abort, end: `varint attempt`; refuse: `varint rightId, varint attempt`,
  * - freeze, thaw: `varint version, varint leftId, varint attempt`,
  * - merge: `varint version, varint confVersion, varint attempt, descriptor` of the right,
  * - recover: `varint version`.
@@ -28,6 +28,7 @@ export type AdminCommand =
   | FreezeCommand
   | MergeCommand
   | EndMergeCommand
+  | RefuseMergeCommand
   | RecoverCommand
 
 /** Cuts the range in two: the left half keeps its id and its replicas, the right half is a new range, with new replicas. */
@@ -70,6 +71,13 @@ export interface EndMergeCommand {
   readonly attempt: number
 }
 
+/** Of an attempt that has frozen the right and that the left has never heard of, see `refuseMerge`. */
+export interface RefuseMergeCommand {
+  readonly kind: 'refuse'
+  readonly rightId: RangeId
+  readonly attempt: number
+}
+
 /** The first entry of a range that goes on without its majority: what its version is from here on. */
 export interface RecoverCommand {
   readonly kind: 'recover'
@@ -77,7 +85,9 @@ export interface RecoverCommand {
 }
 
 const FORMAT = 1
-const KINDS: readonly AdminCommand['kind'][] = ['split', 'begin', 'freeze', 'merge', 'abort', 'thaw', 'end', 'recover']
+const KINDS: readonly AdminCommand['kind'][] = [
+  ...(['split', 'begin', 'freeze', 'merge', 'abort', 'thaw', 'end', 'recover', 'refuse'] as const),
+]
 
 /** The payload of an entry, behind `headerBytes` of room; the caller owns it. */
 export function encodeAdminCommand(command: AdminCommand, headerBytes: number): Uint8Array {
@@ -106,6 +116,9 @@ export function encodeAdminCommand(command: AdminCommand, headerBytes: number): 
       break
     case 'recover':
       writer.varint(command.version)
+      break
+    case 'refuse':
+      writer.varint(command.rightId).varint(command.attempt)
       break
     default:
       assertNever(command)
@@ -138,6 +151,8 @@ function readCommand(reader: ByteReader, kind: AdminCommand['kind'] | undefined)
       return { kind, attempt: readId(reader) }
     case 'recover':
       return { kind, version: readId(reader) }
+    case 'refuse':
+      return { kind, rightId: readId(reader), attempt: readId(reader) }
     default:
       throw malformed('an unknown kind')
   }

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { AdminCommand } from './admin-command.js'
 import type { Descriptor } from './descriptor.js'
-import { abortMerge, beginMerge, endMerge, freeze, isFrozenBy, merge, thaw } from './merge.js'
+import { abortMerge, beginMerge, endMerge, freeze, isFrozenBy, merge, refuseMerge, thaw } from './merge.js'
 
 /**
  * Two neighbours, and whoever acts on them: several coordinators at once, on what they read a while ago; what they propose is
@@ -80,6 +80,13 @@ class Pair {
         if (this.right.merge?.kind === 'aborted')
           this.#propose('right', { kind: 'end', attempt: this.right.merge.attempt })
         break
+      case 12: // Somebody asks for an attempt that has not begun, and may still be about to.
+        this.#propose('left', { kind: 'refuse', rightId: 8, attempt: ++this.attempts })
+        if (at % 2 === 0) {
+          const begin = { version: this.left.epoch.version, rightId: 8, attempt: this.attempts }
+          this.#propose('left', { kind: 'begin', ...begin })
+        }
+        break
       case 8: // Most are applied soon.
       case 9:
         if (this.proposals.length > 0) this.apply(this.proposals.at(-1)!)
@@ -134,6 +141,7 @@ class Pair {
     if (command.kind === 'begin') return beginMerge(left, command.version, command.rightId, command.attempt)
     if (command.kind === 'merge') return merge(left, command.epoch, command.right, command.attempt)
     if (command.kind === 'abort') return abortMerge(left, command.attempt)
+    if (command.kind === 'refuse') return refuseMerge(left, command.rightId, command.attempt)
     return command.kind === 'end' ? endMerge(left, command.attempt) : undefined
   }
 
@@ -155,7 +163,7 @@ class Pair {
   }
 }
 
-const action = fc.tuple(fc.nat(11), fc.nat(1_000))
+const action = fc.tuple(fc.nat(12), fc.nat(1_000))
 
 describe('a merge', () => {
   it('has one outcome, whoever proposes what, and however late', () => {
@@ -217,5 +225,18 @@ describe('a merge', () => {
     expect(ended).toEqual({ ...left, lastMerge: 3 })
     for (const attempt of [2, 3]) expect(beginMerge(ended, 1, 8, attempt)).toBeUndefined()
     expect(beginMerge(ended, 1, 8, 4)).toBeDefined()
+  })
+
+  it('is refused by a left that never began it, and then never begins', () => {
+    const left = newLeft()
+    const refused = refuseMerge(left, 8, 3)!
+    expect(refused).toEqual({ ...left, merge: { kind: 'aborted', rightId: 8, attempt: 3 }, lastMerge: 3 })
+    expect(beginMerge(endMerge(refused, 3)!, 1, 8, 3)).toBeUndefined()
+    // Of an attempt that it knows of, whatever it has come to, there is nothing to refuse.
+    const absorbing = beginMerge(left, 1, 8, 3)!
+    for (const known of [absorbing, refused, endMerge(refused, 3)!, { ...left, lastMerge: 3, lastMerged: 3 }]) {
+      expect(refuseMerge(known, 8, 3)).toBeUndefined()
+    }
+    expect(refuseMerge(left, left.rangeId, 3)).toBeUndefined()
   })
 })

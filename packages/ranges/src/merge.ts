@@ -14,10 +14,14 @@ import { compareEpochs } from './epoch.js'
  * | abort | the left | `aborted`: this attempt will never merge |
  * | thaw | the right | as it was before, in the next version, also where it was not frozen yet |
  * | end | the left | as before it began |
+ * | refuse | the left | `aborted`, where this attempt never began |
  *
  * The left alone says what an attempt comes to: while it is `absorbing` that is open; `aborted` is for ever, and stands until the
  * right is thawed, surely: what may still freeze it then comes too late for its version. So a right that is frozen by an attempt
- * of which its left knows nothing has been merged. Nothing of this is lost by a restart, or a change of leaders.
+ * that its left has ended has been merged. Nothing of this is lost by a restart, or a change of leaders.
+ *
+ * A left that was recovered without its majority may never have heard of the attempt that has frozen its right. It refuses it then, in
+ * its own log: the attempt is aborted before it begins, and can never begin.
  */
 export type MergeState = AbsorbingState | FrozenState
 
@@ -80,6 +84,15 @@ export function abortMerge(left: Descriptor, attempt: number): Descriptor | unde
   const { merge: state } = left
   if (state?.kind !== 'absorbing' || state.attempt !== attempt) return undefined
   return { ...left, merge: { ...state, kind: 'aborted' } }
+}
+
+/**
+ * Attempts begin in rising order, so one that is above the last was never begun in this history of the left, hence never merged in
+ * it; from here on it cannot be.
+ */
+export function refuseMerge(left: Descriptor, rightId: RangeId, attempt: number): Descriptor | undefined {
+  if (left.merge !== undefined || rightId === left.rangeId || attempt <= (left.lastMerge ?? 0)) return undefined
+  return { ...left, merge: { kind: 'aborted', rightId, attempt }, lastMerge: attempt }
 }
 
 /** Raises the version also where the attempt has not frozen it: then it never will. */

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { decodeAdminCommand, encodeAdminCommand } from './admin-command.js'
 import type { Descriptor } from './descriptor.js'
 import {
+  givenUpBy,
   isGivenUp,
   isSurvivor,
   type RangeRecovery,
@@ -9,7 +10,6 @@ import {
   recoveredVersion,
   succeededDescriptor,
   VERSIONS_PER_RECOVERY,
-  withRecovery,
 } from './recovery.js'
 import { splitDescriptor } from './split.js'
 
@@ -57,6 +57,33 @@ describe('what a recovery gives up', () => {
   })
 })
 
+describe('of several recoveries of a range', () => {
+  const [first, second] = [VERSIONS_PER_RECOVERY, 2 * VERSIONS_PER_RECOVERY]
+  const again: RangeRecovery = {
+    ...{ rangeId: 7, start: 'f', end: 'p', from: first, version: second },
+    ...{ survivor: 90, nodeId: 1, successor: 95 },
+  }
+
+  it('each gives up what was lost before it, whatever came after', () => {
+    const child = versioned(range, 6, { rangeId: 8, start: 'k' })
+    expect(givenUpBy(22, child, [recovery, again])).toBe(recovery)
+    expect(givenUpBy(12, range, [recovery, again])).toBe(recovery)
+    expect(givenUpBy(91, versioned(range, first), [recovery, again])).toBe(again)
+    expect(givenUpBy(96, versioned(range, second), [recovery, again])).toBeUndefined()
+  })
+
+  it('none gives up whom it, or a later one, goes on from', () => {
+    expect(givenUpBy(90, versioned(range, first), [recovery, again])).toBeUndefined()
+    expect(givenUpBy(95, versioned(range, first), [recovery, again])).toBeUndefined()
+    // The first survivor was lost before it went on; another one does instead.
+    const instead = { ...again, from: 5, survivor: 12 }
+    expect(givenUpBy(12, range, [recovery, instead])).toBeUndefined()
+    expect(givenUpBy(95, range, [recovery, instead])).toBeUndefined()
+    expect(givenUpBy(11, range, [recovery, instead])).toBe(instead)
+    expect(givenUpBy(90, versioned(range, first), [recovery, instead])).toBe(instead)
+  })
+})
+
 describe('a recovery', () => {
   it('is above everything, and raises a version once', () => {
     expect(recoveredVersion(5, [])).toBe(VERSIONS_PER_RECOVERY)
@@ -70,15 +97,6 @@ describe('a recovery', () => {
     expect(isSurvivor(12, range, recovery)).toBe(false)
     expect(isSurvivor(11, versioned(range, 6), recovery)).toBe(false)
     expect(isSurvivor(11, { ...range, merge: { kind: 'absorbing', rightId: 8, attempt: 1 } }, recovery)).toBe(false)
-  })
-
-  it('takes the place of those of its range that it covers', () => {
-    const later = { ...recovery, version: 2 * VERSIONS_PER_RECOVERY }
-    expect(withRecovery([recovery], later)).toEqual([later])
-    const left = { ...later, end: 'k' }
-    expect(withRecovery([recovery], left)).toEqual([recovery, left])
-    const other = { ...later, rangeId: 8 }
-    expect(withRecovery([recovery], other)).toEqual([recovery, other])
   })
 
   it('is told by a command that is its own inverse', () => {

@@ -41,6 +41,21 @@ export function isGivenUp(replicaId: ReplicaId, descriptor: Descriptor, recovery
   return descriptor.rangeId === rangeId || descriptor.epoch.version > from
 }
 
+/**
+ * The recovery by which a replica is given up; undefined: by none. `recoveries`: all there ever were, in the order of their versions.
+ *
+ * Each counts for ever: what was lost before the first of them may come back after the last. But an earlier one does not give up
+ * whom a later one goes on from, as when the former was decided on and its survivor was lost before it went on.
+ */
+export function givenUpBy(
+  replicaId: ReplicaId,
+  descriptor: Descriptor,
+  recoveries: readonly RangeRecovery[],
+): RangeRecovery | undefined {
+  const goesOn = recoveries.findLastIndex((one) => one.survivor === replicaId || one.successor === replicaId)
+  return recoveries.find((one, i) => i >= goesOn && isGivenUp(replicaId, descriptor, one))
+}
+
 /** Whether the replica is the one that goes on, as it was when that was decided. */
 export function isSurvivor(replicaId: ReplicaId, descriptor: Descriptor, recovery: RangeRecovery): boolean {
   const { start, end, epoch, merge } = descriptor
@@ -62,14 +77,4 @@ export function succeededDescriptor(descriptor: Descriptor, { successor, nodeId 
 export function raiseVersion(descriptor: Descriptor, version: number): Descriptor | undefined {
   if (version <= descriptor.epoch.version) return undefined
   return { ...descriptor, epoch: { ...descriptor.epoch, version } }
-}
-
-/** All recoveries with another one: those of the same range that it covers have nothing to say any more. */
-export function withRecovery(recoveries: readonly RangeRecovery[], added: RangeRecovery): RangeRecovery[] {
-  return [...recoveries.filter((one) => one.rangeId !== added.rangeId || !covers(added, one)), added]
-}
-
-function covers(outer: Span, inner: Span): boolean {
-  const endsBehind = outer.end === null || (inner.end !== null && inner.end <= outer.end)
-  return outer.start <= inner.start && endsBehind
 }

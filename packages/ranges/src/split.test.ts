@@ -68,6 +68,7 @@ describe('commands to a range', () => {
         right: { ...range, merge: { kind: 'frozen', leftId: 1, attempt: 7 } },
       },
       { kind: 'abort', attempt: 7 },
+      { kind: 'refuse', rightId: 3, attempt: 7 },
       { kind: 'end', attempt: 8 },
     ]
     for (const command of all) {

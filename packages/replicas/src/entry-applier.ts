@@ -18,6 +18,7 @@ import {
   merge,
   placeOn,
   raiseVersion,
+  refuseMerge,
   type SplitCommand,
   splitDescriptor,
   thaw,
@@ -194,6 +195,8 @@ function nextDescriptor(
       return thaw(descriptor, command.version, command.leftId, command.attempt)
     case 'end':
       return endMerge(descriptor, command.attempt)
+    case 'refuse':
+      return refuseMerge(descriptor, command.rightId, command.attempt)
     case 'recover':
       return raiseVersion(descriptor, command.version)
     default:

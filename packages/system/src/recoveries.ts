@@ -1,5 +1,5 @@
 import { CordilleraError, type Version } from '@cordillera/base'
-import { type RangeRecovery, systemKey, withRecovery } from '@cordillera/ranges'
+import { type RangeRecovery, systemKey } from '@cordillera/ranges'
 import { parsed, type SystemTable } from './system-table.js'
 
 /** Where all recoveries of ranges that people have decided on are kept, in one record: each is written over what its writer has seen. */
@@ -24,9 +24,9 @@ export class RecoveriesTable {
     return { recoveries: row === undefined ? [] : readRecoveries(row.value), recordVersion: row?.version ?? 0 }
   }
 
-  /** All there are then. Rejects with `VERSION_MISMATCH` when somebody else has decided meanwhile. */
+  /** All there are then: each is kept for ever, see `givenUpBy`. Rejects with `VERSION_MISMATCH` when somebody else has decided meanwhile. */
   async add(known: KnownRecoveries, recovery: RangeRecovery): Promise<readonly RangeRecovery[]> {
-    const recoveries = withRecovery(known.recoveries, recovery)
+    const recoveries = [...known.recoveries, recovery]
     await this.#table.put(RECOVERIES_KEY, recoveries, known.recordVersion)
     return recoveries
   }
