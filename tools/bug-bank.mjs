@@ -9,8 +9,8 @@ import { mutants } from './mutants.mjs'
 
 /**
  * `npm run bug-bank`: puts each mutant of `mutants.mjs` into a copy of the repository, builds it, and lets the simulator or
- * the tests look for it. Prints the mutant, the seeds that it took, and what caught it. Exits with 1 when one survives,
- * or when the copy without a mutant does not pass.
+ * the tests look for it. Prints the mutant, the seeds that it took, and what caught it, then how many the seeds caught. Exits
+ * with 1 when one survives, or when the copy without a mutant does not pass. A run that ends without a verdict has caught nothing.
  *
  * `npm run bug-bank -- [NAME …] [--seeds N]`: those alone; at most so many seeds (500).
  */
@@ -25,6 +25,7 @@ if (chosen.length === 0) throw new Error(`no such mutant; there are ${mutants.ma
 const copy = mkdtempSync(join(tmpdir(), 'cordillera-bug-bank-'))
 process.on('exit', () => rmSync(copy, { recursive: true, force: true }))
 let survivors = 0
+let bySeeds = 0
 copyRepository()
 build()
 for (const profile of new Set(chosen.flatMap((mutant) => mutant.profile ?? []))) {
@@ -38,9 +39,10 @@ for (const test of new Set(chosen.flatMap((mutant) => mutant.test ?? []))) {
 for (const mutant of chosen) {
   const caught = look(mutant)
   if (caught === undefined) survivors++
+  else if (mutant.test === undefined) bySeeds++
   console.log(`${caught === undefined ? 'SURVIVED' : 'caught  '} ${mutant.name}: ${caught ?? mutant.row}`)
 }
-console.log(`${chosen.length - survivors} of ${chosen.length} mutants caught`)
+console.log(`${chosen.length - survivors} of ${chosen.length} mutants caught, ${bySeeds} of them by seeds`)
 process.exitCode = survivors === 0 ? 0 : 1
 
 /** Packages and tools are copied; what is installed is linked, but for the packages of the repository itself. */
@@ -96,16 +98,15 @@ function runTests(path) {
 /** @param {string} profile @param {number} seeds */
 function simulate(profile, seeds) {
   const args = ['tools/sim.mjs', '--profile', profile, '--seeds', `1..${seeds}`, '--json', '--until-failure']
-  const { stdout, status, stderr } = spawnSync(process.execPath, args, {
+  const { stdout, status, signal, stderr } = spawnSync(process.execPath, args, {
     cwd: copy,
     encoding: 'utf8',
     maxBuffer: 1 << 28,
   })
   const lines = stdout.trim().split('\n')
   if (status === 0) return { seed: undefined, seeds: lines.length, violation: '' }
-  const last = lines.at(-1)
-  if (!last?.startsWith('{'))
-    return { seed: 1, seeds: 1, violation: stderr.split('\n').find((line) => /Error/.test(line)) ?? 'it crashed' }
-  const { seed, violations } = JSON.parse(last)
-  return { seed, seeds: lines.length, violation: /** @type {string} */ (violations[0] ?? 'it crashed').split('\n')[0] }
+  const last = status === 1 ? JSON.parse(lines.at(-1) ?? '') : undefined
+  if (last?.verdict !== 'fail')
+    throw new Error(`the simulator ended with ${status ?? signal}, without a verdict\n${stderr}`)
+  return { seed: last.seed, seeds: lines.length, violation: last.violations[0].split('\n')[0] }
 }

@@ -1,4 +1,5 @@
-import { type Entry, EntryType, type HardState, sealEntry } from '@cordillera/raft-core'
+import { type Entry, EntryType, type HardState, type Message, sealEntry } from '@cordillera/raft-core'
+import type { Descriptor } from '@cordillera/ranges'
 import { describe, expect, it } from 'vitest'
 import { type CheckedReplica, RaftChecker } from './raft-checker.js'
 
@@ -59,9 +60,15 @@ class Planted implements CheckedReplica {
     return this.#ready({ committed })
   }
 
-  /** Everything so far is said to be durable. */
-  sync(): this {
-    this.checker.onSynced(this, { ...NOTHING, syncToken: this.#tokens })
+  /** Everything so far is said to be durable, and then the messages leave. */
+  sync(...messagesAfterSync: Message[]): this {
+    this.checker.onSynced(this, { ...NOTHING, syncToken: this.#tokens, messagesAfterSync })
+    return this
+  }
+
+  /** At once, without waiting for anything. */
+  send(...messages: Message[]): this {
+    this.checker.onReady(this, { ...NOTHING, messages })
     return this
   }
 
@@ -105,6 +112,8 @@ const NOTHING = {
   syncToken: 0,
   committed: [] as readonly Entry[],
   roleChange: undefined as { role: 'leader'; term: number; leader: number } | undefined,
+  messages: [] as readonly Message[],
+  messagesAfterSync: [] as readonly Message[],
 }
 
 function entry(index: number, term: number, text = ''): Entry {
@@ -269,5 +278,115 @@ describe('coverage', () => {
     expect(check(false, range(1, 'b', 'c'), range(2, 'x', 'y'))).toBe(0)
     expect(check(false, range(1, 'b', 'y'), range(2, 'x', 'z'))).toBe(1)
     expect(check(false)).toBe(0)
+  })
+})
+
+describe('a promise leaves', () => {
+  const vote = (term: number, to: number): Message => {
+    return { kind: 'vote-reply', pre: false, granted: true, from: 1, to, term, commitIndex: 0, commitTerm: 0 }
+  }
+  const candidacy = (term: number): Message => {
+    const ends = { lastIndex: 0, lastTerm: 0, commitIndex: 0, commitTerm: 0 }
+    return { kind: 'vote-request', pre: false, transfer: false, from: 1, to: 2, term, ...ends }
+  }
+  const accepted = (term: number, index: number): Message => {
+    return { kind: 'append-reply', accepted: true, from: 1, to: 2, term, index, hintIndex: 0, hintTerm: 0 }
+  }
+  const violationsOf = (history: (replica: Planted) => void): string[] => {
+    const checker = new RaftChecker()
+    history(new Planted(checker, 1))
+    return checker.violations
+  }
+  const early = [expect.stringMatching(/^promises: .* before it is durable/)]
+
+  it('when it is durable', () => {
+    expect(violationsOf((one) => one.vote(2, 3).sync(vote(2, 3)))).toEqual([])
+    expect(violationsOf((one) => one.vote(2, 1).sync(candidacy(2)))).toEqual([])
+    expect(violationsOf((one) => one.append(entry(1, 1)).sync(accepted(1, 1)))).toEqual([])
+    expect(violationsOf((one) => one.vote(2, 3).sync().send(vote(2, 3)))).toEqual([])
+    expect(violationsOf((one) => one.append(entry(1, 1)).sync().send(accepted(1, 1), accepted(1, 0)))).toEqual([])
+  })
+
+  it('and never before', () => {
+    expect(violationsOf((one) => one.vote(2, 3).send(vote(2, 3)))).toEqual(early)
+    expect(violationsOf((one) => one.vote(2, 1).send(candidacy(2)))).toEqual(early)
+    expect(violationsOf((one) => one.append(entry(1, 1)).send(accepted(1, 1)))).toEqual(early)
+    expect(violationsOf((one) => one.append(entry(1, 1)).sync(accepted(1, 2)))).toEqual(early)
+    expect(violationsOf((one) => one.vote(2, 3).sync(vote(2, 2)))).toEqual(early)
+    expect(violationsOf((one) => one.send(vote(1, 3)))).toEqual(early)
+  })
+
+  it('late as well, from a term that is over, and when nothing is promised', () => {
+    expect(violationsOf((one) => one.vote(2, 3).vote(3, 2).sync(vote(2, 3), accepted(2, 9)))).toEqual([])
+    const refused: Message = { ...vote(2, 3), granted: false } as Message
+    const rehearsal: Message = { ...vote(2, 3), pre: true } as Message
+    const rejected: Message = { ...accepted(1, 5), accepted: false } as Message
+    expect(violationsOf((one) => one.send(refused, rehearsal, rejected))).toEqual([])
+  })
+})
+
+describe('with every split and merge the ranges', () => {
+  const range = (rangeId: number, start: string, end: string | null, version: number): Descriptor => {
+    const replicas = [{ replicaId: 100 + rangeId, nodeId: 1, type: 'voter' as const }]
+    return { rangeId, start, end, epoch: { version, confVersion: 1 }, replicas }
+  }
+  const memory = { encode: () => new Uint8Array(0) }
+  let replicaId = 10
+
+  /** A replica of the range, as the entry at `index` has left it. */
+  function at(descriptor: Descriptor, index = 0) {
+    const replica = new Planted(new RaftChecker(), ++replicaId)
+    return Object.assign(replica, { descriptor, state: { appliedIndex: index, appliedTerm: 1 } })
+  }
+
+  function world(...ranges: Descriptor[]): RaftChecker {
+    const checker = new RaftChecker()
+    for (const descriptor of ranges) {
+      checker.onOpened(at(descriptor))
+    }
+    return checker
+  }
+
+  const right = (descriptor: Descriptor) => ({ descriptor, appliedIndex: 1, appliedTerm: 1, memory })
+
+  it('have every key once', () => {
+    const checker = world(range(2, '', 'm', 1), range(3, 'm', null, 1))
+    const whole = at(range(3, 'm', 't', 2), 5)
+    checker.onSplit(whole, right(range(4, 't', null, 2)))
+    const merged = at(range(2, '', 't', 4), 7)
+    checker.onMerged(merged, right(range(3, 'm', 't', 3)))
+    // One that lags says what was.
+    checker.onSplit(at(range(3, 'm', 't', 2), 5), right(range(4, 't', null, 2)))
+    checker.onSplit(at(range(4, 't', 'v', 3), 9), right(range(5, 'v', null, 3)))
+    expect(checker.violations).toEqual([])
+  })
+
+  it('lose none', () => {
+    const checker = world(range(2, '', null, 1))
+    checker.onSplit(at(range(2, '', 'm', 2), 5), right(range(3, 'n', null, 2)))
+    expect(checker.violations).toEqual([expect.stringContaining('coverage: nobody has')])
+  })
+
+  it('have none twice', () => {
+    const split = world(range(2, '', null, 1))
+    split.onSplit(at(range(2, '', 'n', 2), 5), right(range(3, 'm', null, 2)))
+    expect(split.violations).toEqual([expect.stringContaining('overlap')])
+    const merged = world(range(2, '', 'm', 1), range(3, 'm', 't', 1), range(4, 't', null, 1))
+    merged.onMerged(at(range(2, '', null, 3), 5), right(range(3, 'm', 't', 2)))
+    expect(merged.violations).toEqual([expect.stringContaining('overlap')])
+  })
+
+  it('are cut into the same halves, and made of the same, everywhere', () => {
+    const split = world(range(2, '', null, 1))
+    split.onSplit(at(range(2, '', 'm', 2), 5), right(range(3, 'm', null, 2)))
+    split.onSplit(at(range(2, '', 'n', 2), 5), right(range(3, 'n', null, 2)))
+    expect(split.violations).toEqual([expect.stringContaining('split: ')])
+    const merged = world(range(2, '', 'm', 1), range(3, 'm', null, 1))
+    merged.onMerged(at(range(2, '', null, 3), 5), right(range(3, 'm', null, 2)))
+    merged.onMerged(at(range(2, '', null, 3), 5), {
+      ...right(range(3, 'm', null, 2)),
+      memory: { encode: () => new Uint8Array([0]) },
+    })
+    expect(merged.violations).toEqual([expect.stringContaining('merge: ')])
   })
 })

@@ -1,6 +1,13 @@
 import { Buffer } from 'node:buffer'
 import type { Key, LogIndex, RangeId, ReplicaId, Term } from '@cordillera/base'
-import { type Configuration, type Entry, type HardState, isQuorum, type Ready } from '@cordillera/raft-core'
+import {
+  type Configuration,
+  type Entry,
+  type HardState,
+  isQuorum,
+  type Message,
+  type Ready,
+} from '@cordillera/raft-core'
 import { type Descriptor, type Epoch, encodeDescriptor, VERSIONS_PER_RECOVERY } from '@cordillera/ranges'
 
 /**
@@ -15,9 +22,11 @@ import { type Descriptor, type Epoch, encodeDescriptor, VERSIONS_PER_RECOVERY } 
  *   one back,
  * - *durability*: what is committed is durable on a quorum, of both halves of a joint configuration; what was said to be
  *   durable is there after a crash,
+ * - *promises*: a vote, the own candidacy and an acknowledgement leave when they are durable, and not before,
  * - *hard state*: terms and commit indexes never go back, and a vote is never changed within its term,
  * - *splits*, *merges*: a range is cut into the same halves everywhere, and made of the same two,
- * - *coverage*: ranges have every key, and no two of a store have the same.
+ * - *coverage*: ranges have every key once, with every split and merge, as far as the newest replicas have come; no two of a
+ *   store have the same.
  *
  * A range that goes on without its majority, by a person's word, is another one from there on, of which nothing is known: what
  * it was may say other things, and has its own promises to keep.
@@ -56,7 +65,10 @@ interface Remembering {
   readonly memory: { encode(): Uint8Array }
 }
 
-type CheckedReady = Pick<Ready, 'entries' | 'hardState' | 'syncToken' | 'committed' | 'roleChange'>
+type CheckedReady = Pick<
+  Ready,
+  'entries' | 'hardState' | 'syncToken' | 'committed' | 'roleChange' | 'messages' | 'messagesAfterSync'
+>
 
 /** What one replica wrote, over all its lives. */
 interface Written {
@@ -90,6 +102,14 @@ interface RangeHistory {
 
 const VIOLATIONS_MAX = 20
 
+/** In place of the descriptor of a range that has become part of another one. */
+const MERGED: CheckedReplica['descriptor'] = {
+  rangeId: 0,
+  start: '',
+  end: '',
+  epoch: { version: 0, confVersion: 0 },
+}
+
 export class RaftChecker {
   readonly violations: string[] = []
   readonly #ranges = new Map<string, RangeHistory>()
@@ -97,6 +117,8 @@ export class RaftChecker {
   /** By range and index, what became of it. */
   readonly #splits = new Map<string, string>()
   readonly #merges = new Map<string, string>()
+  /** The ranges of the newest history, as the first replica that came so far has them; undefined once one was recovered. */
+  #tiling: Map<RangeId, CheckedReplica['descriptor']> | undefined = new Map()
 
   /** A life of the replica begins with what its disk held. */
   onOpened(replica: CheckedReplica): void {
@@ -116,6 +138,7 @@ export class RaftChecker {
       unsynced: [],
     })
     this.onConfiguration(replica)
+    this.#noteRange(replica.descriptor)
   }
 
   /** The configuration of the replica is another one, from its applied index on. */
@@ -163,6 +186,10 @@ export class RaftChecker {
     // What its log begins behind.
     committed.set(index, { term, bytes: '', inTerm: term })
     this.#range(right).committedIndex = Math.max(committedIndex, index)
+    if (known !== undefined) return
+    this.#noteRange(descriptor)
+    this.#noteRange(right.descriptor)
+    this.#checkTiling()
   }
 
   /** The entry at the applied index has made one range of two: everywhere of the same, which remembers the same. */
@@ -174,6 +201,11 @@ export class RaftChecker {
     const known = this.#merges.get(at)
     if (known === undefined) this.#merges.set(at, whole)
     else if (known !== whole) this.#fail(`merge: ${whole} here and ${known} there`, replica)
+    if (known !== undefined) return
+    this.#noteRange(descriptor)
+    // Its id is never used again; replicas of it that lag are of no version that is newer.
+    this.#tiling?.set(right.descriptor.rangeId, MERGED)
+    this.#checkTiling()
   }
 
   /** What `ready` appends is in the log, and not durable yet. */
@@ -187,12 +219,15 @@ export class RaftChecker {
     }
     if (replica.core.commitIndex < written.commitIndex) this.#fail('the commit index goes back', replica)
     written.commitIndex = replica.core.commitIndex
+    this.#checkSent(replica, written, ready.messages)
+    if (ready.syncToken === 0) this.#checkSent(replica, written, ready.messagesAfterSync)
     for (const entry of ready.committed) this.#onCommitted(replica, written, range, entry)
   }
 
   /** Everything up to `ready` is said to be durable. */
   onSynced(replica: CheckedReplica, ready: CheckedReady): void {
-    const { unsynced, durable } = this.#replicas.get(replica.replicaId)!
+    const written = this.#replicas.get(replica.replicaId)!
+    const { unsynced, durable } = written
     while (unsynced.length > 0 && unsynced[0]!.token <= ready.syncToken) {
       const { entries, hardState } = unsynced.shift()!
       for (const { index, term } of entries) {
@@ -202,6 +237,25 @@ export class RaftChecker {
       if (hardState !== undefined) {
         durable.term = hardState.term
         durable.vote = hardState.vote
+      }
+    }
+    this.#checkSent(replica, written, ready.messagesAfterSync)
+  }
+
+  /** What it says of itself must survive its next crash. What is of a term that it has left, durably, binds it no more. */
+  #checkSent(replica: CheckedReplica, { durable }: Written, messages: readonly Message[]): void {
+    for (const message of messages) {
+      if (message.term < durable.term) continue
+      const isVote = message.kind === 'vote-reply' && message.granted && !message.pre
+      const isCandidacy = message.kind === 'vote-request' && !message.pre
+      if (isVote || isCandidacy) {
+        const votedFor = isVote ? message.to : message.from
+        if (durable.term !== message.term || durable.vote !== votedFor) {
+          this.#fail(`promises: a vote for ${votedFor} leaves before it is durable`, replica)
+        }
+      } else if (message.kind === 'append-reply' && message.accepted) {
+        const isDurable = message.index <= Math.max(durable.baseIndex, durable.lastIndex)
+        if (!isDurable) this.#fail(`promises: entry ${message.index} is acknowledged before it is durable`, replica)
       }
     }
   }
@@ -220,6 +274,22 @@ export class RaftChecker {
         this.#note(`coverage: nobody has what is between the ranges ${rangeId} and ${next.rangeId}`)
       }
     }
+  }
+
+  #noteRange(descriptor: CheckedReplica['descriptor']): void {
+    // What was lost has ranges of its own then, of which some may come back.
+    if (descriptor.epoch.confVersion >= VERSIONS_PER_RECOVERY) this.#tiling = undefined
+    const known = this.#tiling?.get(descriptor.rangeId)
+    const isNewer = known === undefined || (known !== MERGED && descriptor.epoch.version >= known.epoch.version)
+    if (isNewer) this.#tiling?.set(descriptor.rangeId, { ...descriptor })
+  }
+
+  #checkTiling(): void {
+    if (this.#tiling !== undefined)
+      this.checkSpans(
+        [...this.#tiling.values()].filter((one) => one !== MERGED),
+        true,
+      )
   }
 
   #checkRecovered(replica: CheckedReplica, { durable, unsynced }: Written): void {

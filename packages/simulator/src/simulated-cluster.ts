@@ -99,7 +99,7 @@ export class SimulatedCluster {
         limits,
         segmentBytes,
         scrubMs,
-        observer: this.checker,
+        checker: this.checker,
         onEvent,
       })
       return machine

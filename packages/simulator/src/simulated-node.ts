@@ -4,6 +4,7 @@ import { MemoryDisk, type WrittenAt } from '@cordillera/raft-log'
 import type { Replica, ReplicaObserver, ReplicasLimits } from '@cordillera/replicas'
 import { MemoryEngine } from '@cordillera/state'
 import { MachineClock } from './machine-clock.js'
+import type { RaftChecker } from './raft-checker.js'
 import { ProcessClock, type VirtualClock } from './virtual-clock.js'
 import type { VirtualHost } from './virtual-network.js'
 import { VirtualTransport } from './virtual-transport.js'
@@ -33,7 +34,7 @@ export interface SimulatedNodeOptions {
   readonly limits: ReplicasLimits
   readonly segmentBytes: number
   readonly scrubMs: number
-  readonly observer: ReplicaObserver
+  readonly checker: RaftChecker
   /** Every event that the node logs. */
   readonly onEvent: (level: string, event: string, fields?: LogFields) => void
 }
@@ -121,7 +122,7 @@ export class SimulatedNode {
   }
 
   #launch(founding: FoundingConfig): void {
-    const { host, limits, random, segmentBytes, scrubMs, observer } = this.#options
+    const { host, limits, random, segmentBytes, scrubMs, checker } = this.#options
     host.powerOn()
     const process = new ProcessClock(this.clock)
     this.#process = process
@@ -147,7 +148,7 @@ export class SimulatedNode {
         transport: new VirtualTransport({ host, clock: process }),
         logger: this.#logger(process),
         // What an old image has forgotten is not held against the replicas: they are not to be heard at all.
-        ...(this.isOutdated ? {} : { observer: { replicas: this.#observed(observer) } }),
+        ...(this.isOutdated ? {} : { observer: { replicas: this.#observed(checker) } }),
       },
     ).then(
       (node) => this.#onStarted(process, node),
@@ -310,20 +311,40 @@ export class SimulatedNode {
     this.releaseSyncs()
   }
 
-  #observed(observer: ReplicaObserver): ReplicaObserver {
+  /** The ranges of this store are looked at behind every step that may have changed them, when the next one begins. */
+  #observed(checker: RaftChecker): ReplicaObserver {
     const replicas: Replica[] = []
     this.#replicas = replicas
+    let isChanged = false
     return {
       onOpened: (replica) => {
         replicas.push(replica)
-        observer.onOpened(replica)
+        isChanged = true
+        checker.onOpened(replica)
       },
-      onReady: (replica, ready) => observer.onReady(replica, ready),
-      onSynced: (replica, ready) => observer.onSynced(replica, ready),
-      onConfiguration: (replica) => observer.onConfiguration(replica),
-      onRestored: (replica) => observer.onRestored(replica),
-      onSplit: (replica, right) => observer.onSplit(replica, right),
-      onMerged: (replica, right) => observer.onMerged(replica, right),
+      onReady: (replica, ready) => {
+        if (isChanged)
+          checker.checkSpans(
+            this.replicas.map(({ descriptor }) => descriptor),
+            false,
+          )
+        isChanged = false
+        checker.onReady(replica, ready)
+      },
+      onSynced: (replica, ready) => checker.onSynced(replica, ready),
+      onConfiguration: (replica) => checker.onConfiguration(replica),
+      onRestored: (replica) => {
+        isChanged = true
+        checker.onRestored(replica)
+      },
+      onSplit: (replica, right) => {
+        isChanged = true
+        checker.onSplit(replica, right)
+      },
+      onMerged: (replica, right) => {
+        isChanged = true
+        checker.onMerged(replica, right)
+      },
     }
   }
 
