@@ -102,4 +102,20 @@ export const transactionMutants = [
     put: 'if (nowMs - sinceMs < 1_000 * ABANDONED_MS ||',
     profile: 'swarm',
   },
+  {
+    name: 'late-copy-of-a-lock-takes-effect',
+    row: 'rule: a lock behind the commit is not of it',
+    file: 'packages/ranges/src/apply-transaction.ts',
+    find: 'if (version > held.since)',
+    put: 'if (version > 0)',
+    test: 'packages/ranges/src/apply-transaction',
+  },
+  {
+    name: 'lock-under-another-number',
+    row: 'rule: every copy of a lock has one number',
+    file: 'packages/router/src/transactions.ts',
+    find: 'this.#send(key, step, until.deadlineMs, { sequence })',
+    put: 'this.#send(key, step, until.deadlineMs, { sequence: number ?? outstanding.take() })',
+    test: 'packages/router/src/transactions',
+  },
 ]

@@ -159,6 +159,31 @@ describe('a transaction', () => {
     expect(range.data.get('b')!.value).toBe('new')
   })
 
+  it('undoes nothing with a copy of a lock that comes when all is over', () => {
+    const range = new TestRange()
+    const one = transaction(1000)
+    const step = {
+      step: 'lock',
+      transaction: one,
+      home: 'home',
+      mutations: [put('b', 'new')],
+      participants: [],
+    } as const
+    range.begin(transaction(900), 'home', put('b', 'rival'))
+    expect(range.step('b', step, 1001)).toBe(OUTCOME_LOCKED)
+    range.step('b', { step: 'resolve', transaction: transaction(900), version: 0, keys: ['b'] })
+    // What met a lock is not remembered, what has locked is.
+    const since = range.step('b', step, 1001)
+    range.step('b', { step: 'resolve', transaction: one, version: since + 1, keys: ['b'] })
+    range.put('b', 'later')
+    expect(range.step('b', step, 1001)).toBe(since)
+    expect(range.memory.transactions.hasLocks).toBe(false)
+    // Under another number it is a lock, which has come behind the commit.
+    range.step('b', step, 1002)
+    range.step('b', { step: 'resolve', transaction: one, version: since + 1, keys: ['b'] })
+    expect(range.data.get('b')!.value).toBe('later')
+  })
+
   it('locks its keys in a range together or not at all, and resolves those beside its record as it is decided', () => {
     const range = new TestRange()
     const [one, other] = [transaction(1000), transaction(1001)]

@@ -170,7 +170,8 @@ function resolve(view: TransactionView, transaction: TransactionId, key: Key, ve
   const held: Lock | undefined = transactions.lockOf(key)
   if (held === undefined || !isSameTransaction(held.transaction, transaction)) return
   transactions.removeLock(held)
-  if (version > 0) takeEffect(view, held.mutation, version)
+  // One that came behind the commit was a copy of one that has been resolved: others may have written since.
+  if (version > held.since) takeEffect(view, held.mutation, version)
 }
 
 function takeEffect(view: TransactionView, mutation: Mutation, version: Version): void {

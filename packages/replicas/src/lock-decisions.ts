@@ -53,7 +53,7 @@ export class LockDecisions {
   /** The version of the lock's change; 0: this reader does not see it. */
   versionOf(lock: Lock): Version {
     const known = this.#known.get(idOf(lock.transaction))
-    return typeof known === 'number' ? known : 0
+    return typeof known === 'number' && known > lock.since ? known : 0
   }
 }
 

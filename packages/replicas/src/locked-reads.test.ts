@@ -85,6 +85,16 @@ class Scene {
 }
 
 describe('a reader who meets a lock', () => {
+  it('that is a late copy, of a transaction that committed before it, sees what has been written since', async () => {
+    const scene = await Scene.open()
+    const committed = scene.stores.oracle.take()
+    await scene.write('k', 'later')
+    await scene.lock(put(scene.key('k'), 'of the transaction'))
+    scene.committed(committed)
+    expect(await scene.read('k')).toBe('later')
+    expect(await scene.scan()).toEqual([['k=later'], false])
+  })
+
   it('sees what is below it while its transaction is pending, or was aborted, and waits for nothing', async () => {
     const scene = await Scene.open()
     await scene.write('k', 'old')

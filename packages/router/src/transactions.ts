@@ -66,8 +66,8 @@ export class Transactions {
   }
 
   /**
-   * All of the mutations, or none, at the version it resolves to. Of several of one key the last counts. Values must not change
-   * until then. `idempotency`, as in `WriteGuard`, makes it one operation with every other write of that id and these keys. Rejects with BAD_REQUEST (no mutation), KEY_TOO_LARGE, VALUE_TOO_LARGE, BATCH_TOO_LARGE, OVERLOADED, CLOSED,
+   * All of the mutations, or none, at the version it resolves to. Of several of one key the last counts, and no other has a guard. Values must not change
+   * until then. `idempotency`, as in `WriteGuard`, makes it one operation with every other write of that id and these keys. Rejects with BAD_REQUEST (no mutation, or a guard of one that would not count), KEY_TOO_LARGE, VALUE_TOO_LARGE, BATCH_TOO_LARGE, OVERLOADED, CLOSED,
    * IDEMPOTENCY_KEY_REUSED, VERSION_MISMATCH (a guard fails), DISK_FULL and UNAVAILABLE, when surely nothing was, or will be, written; and with
    * OUTCOME_UNKNOWN.
    */
@@ -214,7 +214,7 @@ export class Transactions {
         this.#endLater(ended)
         return 'again'
       }
-      if (error instanceof CordilleraError && error.code === 'UNAVAILABLE') this.#endLater(ended)
+      if (error instanceof CordilleraError && error.code !== 'OUTCOME_UNKNOWN') this.#endLater(ended)
       throw error
     }
   }
@@ -262,17 +262,21 @@ export class Transactions {
     return []
   }
 
-  /** Sends the lock, again and again while another one is in its way. Its number stays: what met a lock is not remembered. */
+  /**
+   * Sends the lock, again and again while another one is in its way. Its number stays: what met a lock is not remembered, and a copy
+   * that arrives late, when the transaction is over, must find what the lock came to.
+   */
   async #lock(
     key: Key,
     step: TransactionStep,
     number: number | undefined,
     until: { readonly waitsUntilMs: number; readonly deadlineMs: number },
   ): Promise<Version> {
-    const { clock } = this.#parts
+    const { clock, outstanding } = this.#parts
+    const sequence = number ?? outstanding.take()
     for (;;) {
       try {
-        return await this.#send(key, step, until.deadlineMs, number === undefined ? {} : { sequence: number })
+        return await this.#send(key, step, until.deadlineMs, { sequence })
       } catch (error) {
         const isLocked = error instanceof CordilleraError && error.details?.locked === true
         if (!isLocked || clock.now() >= until.waitsUntilMs) throw error
@@ -370,6 +374,9 @@ function checked(mutations: readonly Mutation[]): { readonly distinct: readonly 
     const refusal = refuseKey(key.length) ?? refuseValue(valueBytes)
     if (refusal !== undefined) throw refusal
     bytes += key.length + valueBytes
+    if (distinct.get(key)?.guard !== undefined) {
+      throw new CordilleraError('BAD_REQUEST', { detail: 'a key with a condition is written again in the same batch' })
+    }
     distinct.set(key, mutation)
   }
   if (bytes <= BATCH_BYTES_MAX) return { distinct: [...distinct.values()], bytes }
