@@ -92,7 +92,9 @@ export class RangeRecovering {
     const span = known instanceof Uint8Array ? decodeDescriptor(known) : undefined
     const others: Uint8Array[] = []
     for (const one of replicas.descriptors()) {
-      if (span !== undefined && one.rangeId !== rangeId && spansOverlap(one, span)) others.push(encodeDescriptor(one))
+      const isFrozenByIt = one.merge?.kind === 'frozen' && one.merge.leftId === rangeId
+      const hasKeys = span !== undefined && spansOverlap(one, span)
+      if (one.rangeId !== rangeId && (hasKeys || isFrozenByIt)) others.push(encodeDescriptor(one))
     }
     const own = this.#replicaHere(rangeId)
     const up = [...this.#parts.nodes()].filter((node) => this.#parts.links.isUp(node))
@@ -109,10 +111,11 @@ export class RangeRecovering {
     if (state === undefined) return undefined
     const { replicaId, descriptor, appliedIndex, appliedTerm } = state
     const log = replica?.log ?? replicas.silenced.get(rangeId)?.log
+    const isDiverged = replica === undefined && replicas.silenced.get(rangeId)?.reason === 'diverged'
     const lastIndex = log?.lastIndex ?? appliedIndex
     return {
       ...{ nodeId, replicaId, descriptor, leads: replica?.core.role === 'leader', takesPart: replica !== undefined },
-      ...{ isDamaged: log === undefined, lastIndex, lastTerm: log?.termAt(lastIndex) ?? appliedTerm },
+      ...{ isDamaged: log === undefined, isDiverged, lastIndex, lastTerm: log?.termAt(lastIndex) ?? appliedTerm },
       ...{ commitIndex: replica?.core.commitIndex ?? appliedIndex, appliedIndex },
     }
   }
@@ -191,14 +194,14 @@ function readAnswer(nodeId: NodeId, body: unknown): Answer {
 }
 
 function readReplica(nodeId: NodeId, value: object): SurveyedReplica {
-  const { replicaId, descriptor, leads, takesPart, isDamaged, ...ends } = value as Record<string, unknown>
+  const { replicaId, descriptor, leads, takesPart, isDamaged, isDiverged, ...ends } = value as Record<string, unknown>
   const { lastTerm, lastIndex, commitIndex, appliedIndex } = ends
   const counts = [replicaId, lastTerm, lastIndex, commitIndex, appliedIndex]
   if (!(descriptor instanceof Uint8Array) || !counts.every((count) => Number.isSafeInteger(count))) throw malformed()
   return {
     ...({ replicaId, lastTerm, lastIndex, commitIndex, appliedIndex } as Record<Ends, number>),
     ...{ nodeId, descriptor: decodeDescriptor(descriptor), leads: leads === true },
-    ...{ takesPart: takesPart === true, isDamaged: isDamaged === true },
+    ...{ takesPart: takesPart === true, isDamaged: isDamaged === true, isDiverged: isDiverged === true },
   }
 }
 

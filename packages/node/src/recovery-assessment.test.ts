@@ -15,6 +15,7 @@ function replicaOn(nodeId: number, some: Partial<SurveyedReplica> = {}): Surveye
     leads: false,
     takesPart: true,
     isDamaged: false,
+    isDiverged: false,
     ...ends,
     ...some,
   }
@@ -48,6 +49,26 @@ describe('a range may be recovered', () => {
       replicaOn(nodeId, { descriptor: wide, lastTerm, lastIndex })
     expect(assess([of(1, 4, 30), of(4, 5, 21)])).toMatchObject({ survivor: { nodeId: 4 } })
     expect(assess([of(1, 5, 22), of(4, 5, 21)])).toMatchObject({ survivor: { nodeId: 1 } })
+  })
+
+  it('whose right neighbour is frozen by a merge that the lost may have done, which is said', () => {
+    const merge = { kind: 'frozen', leftId: 7, attempt: 3 } as const
+    const right = { ...range, rangeId: 8, start: 'p', end: 'z', epoch: { version: 9, confVersion: 3 }, merge }
+    const assessed = assess([replicaOn(1)], { others: [right, right] })
+    expect(assessed.kind).toBe('possible')
+    expect(assessed.detail.match(/Range 8 is frozen by a merge with it/g)).toHaveLength(1)
+  })
+
+  it('from one that has not diverged, if there is any', () => {
+    const diverged = replicaOn(2, {
+      takesPart: false,
+      isDamaged: true,
+      isDiverged: true,
+      lastIndex: 22,
+      appliedIndex: 22,
+    })
+    expect(assess([diverged, replicaOn(1)], { answered: new Set([1, 2]) })).toMatchObject({ survivor: { nodeId: 1 } })
+    expect(assess([diverged], { answered: new Set([2]), reachable: new Set([2]) }).detail).toContain('has diverged')
   })
 
   it('where most logs are damaged, from the one that is not, or else from a state', () => {

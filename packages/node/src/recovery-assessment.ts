@@ -1,5 +1,5 @@
 import type { LogIndex, NodeId, RangeId, ReplicaId, Term } from '@cordillera/base'
-import type { Descriptor } from '@cordillera/ranges'
+import { type Descriptor, spansOverlap } from '@cordillera/ranges'
 import { isQuorumOf, newestOf } from '@cordillera/replicas'
 
 /**
@@ -19,6 +19,8 @@ export interface SurveyedReplica {
   readonly takesPart: boolean
   /** Its log is: what it has applied is all there is. */
   readonly isDamaged: boolean
+  /** It holds something else than a majority of its range did. */
+  readonly isDiverged: boolean
   /** The end of its log. */
   readonly lastTerm: Term
   readonly lastIndex: LogIndex
@@ -34,7 +36,7 @@ export interface RecoverySurvey {
   readonly reachable: ReadonlySet<NodeId>
   /** Every node of the cluster, as far as is known. */
   readonly nodes: readonly NodeId[]
-  /** Other ranges, of those who answered, that have keys of this one as it is known. */
+  /** Other ranges, of those who answered, that have keys of this one as it is known, or are frozen by a merge with it. */
   readonly others: readonly Descriptor[]
 }
 
@@ -57,13 +59,14 @@ export function assessRecovery(rangeId: RangeId, survey: RecoverySurvey): Recove
   return { kind: 'possible', survivor, detail: lossOf(newest, survivor, survey) }
 }
 
-/** In the order of Raft (5.4.1); where two end alike, one that takes part, and then the one that has applied more. */
+/** One that has not diverged; then in the order of Raft (5.4.1); where two end alike, one that takes part, and then the one that has applied more. */
 function mostUpToDate(members: readonly SurveyedReplica[]): SurveyedReplica {
   const [first, ...others] = members
   return others.reduce((best, one) => (compareLogs(one, best) > 0 ? one : best), first!)
 }
 
 function compareLogs(a: SurveyedReplica, b: SurveyedReplica): number {
+  if (a.isDiverged !== b.isDiverged) return a.isDiverged ? -1 : 1
   if (a.lastTerm !== b.lastTerm) return a.lastTerm - b.lastTerm
   if (a.lastIndex !== b.lastIndex) return a.lastIndex - b.lastIndex
   if (a.takesPart !== b.takesPart) return a.takesPart ? 1 : -1
@@ -87,8 +90,9 @@ function refusalOf(
   })
   if (silent !== undefined) return `has a voter on node ${silent.nodeId}, which can be reached and has not answered`
   if (newest.merge !== undefined) return 'is in the middle of a merge, which may have come to an end without it'
-  const part = others.find(({ rangeId, epoch }) => {
-    return rangeId !== newest.rangeId && epoch.version > newest.epoch.version
+  const part = others.find((one) => {
+    const isOther = one.rangeId !== newest.rangeId && spansOverlap(one, newest)
+    return isOther && one.epoch.version > newest.epoch.version
   })
   if (part !== undefined) return `has keys that belong to range ${part.rangeId} by now`
   const isAsNew = survivor.descriptor.epoch.version === newest.epoch.version
@@ -98,7 +102,7 @@ function refusalOf(
   return undefined
 }
 
-function lossOf(newest: Descriptor, survivor: SurveyedReplica, { answered, nodes }: RecoverySurvey): string {
+function lossOf(newest: Descriptor, survivor: SurveyedReplica, { answered, nodes, others }: RecoverySurvey): string {
   const { nodeId, replicaId, isDamaged, lastTerm, lastIndex, appliedIndex } = survivor
   const voters = newest.replicas.filter(({ type }) => type !== 'learner')
   const lost = voters.filter((place) => place.replicaId !== replicaId)
@@ -107,12 +111,17 @@ function lossOf(newest: Descriptor, survivor: SurveyedReplica, { answered, nodes
     ? `what replica ${replicaId} on node ${nodeId} has applied, up to entry ${lastIndex}; its log is damaged`
     : `the log of replica ${replicaId} on node ${nodeId}, which ends with entry ${lastIndex} of term ${lastTerm}`
   const unsure = lastIndex - appliedIndex
+  const frozen = others.filter(({ merge }) => merge?.kind === 'frozen' && merge.leftId === newest.rangeId)
   return [
     `range ${newest.rangeId} would go on from ${base}.`,
+    ...(survivor.isDiverged ? ['That replica has diverged from the others: what it holds may be wrong.'] : []),
     'Every write that was acknowledged without it is lost, and so is what its readers have seen of such writes.',
     ...(unsure > 0
       ? [`Its last ${counted(unsure, 'entry', 'entries')} may never have been acknowledged, and will count.`]
       : []),
+    ...[...new Set(frozen.map(({ rangeId }) => rangeId))].map((rightId) => {
+      return `Range ${rightId} is frozen by a merge with it, which the lost may have done: what they wrote to its keys is lost then.`
+    }),
     `The replicas on ${nodesOf(lost.map((place) => place.nodeId))} are given up, whatever they have.`,
     ...(gone.length === 0
       ? []

@@ -56,8 +56,18 @@ describe('what was given up', () => {
   it('stays, silent, while keys of a range that it was merged with are in no later one', async () => {
     expect(await fateOf(12, merged, [goesOn])).toEqual(['silenced'])
     expect(await fateOf(12, merged, [goesOn, right])).toEqual(['silenced'])
-    const later = { ...right, epoch: { version: 10, confVersion: 3 } }
-    expect(await fateOf(12, merged, [goesOn, later])).toEqual(['silenced', 'destroyed'])
+    // Thawed, and split since: it never knew of the merge, nor of what was written in it.
+    const thawed = { ...right, epoch: { version: 12, confVersion: 3 } }
+    expect(await fateOf(12, merged, [goesOn, thawed])).toEqual(['silenced'])
+    const recovered = { ...right, epoch: { version: again.version, confVersion: 9 } }
+    expect(await fateOf(12, merged, [goesOn, recovered])).toEqual(['silenced', 'destroyed'])
+  })
+
+  it('and only lags is destroyed once others have what was cut off from it', async () => {
+    const wide = { ...range, end: 'z', epoch: { version: 4, confVersion: 3 } }
+    expect(await fateOf(12, wide, [goesOn, { ...right, epoch: { version: 5, confVersion: 3 } }])).toEqual([
+      ...['silenced', 'destroyed'],
+    ])
   })
 
   it('before an earlier recovery is given up after a later one as well', async () => {

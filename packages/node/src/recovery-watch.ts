@@ -1,5 +1,12 @@
 import { CordilleraError, type Key, type Logger, type NodeId, type ReplicaId, type Version } from '@cordillera/base'
-import { type Descriptor, givenUpBy, isSurvivor, type RangeRecovery, SYSTEM_RANGE_ID } from '@cordillera/ranges'
+import {
+  type Descriptor,
+  givenUpBy,
+  isSurvivor,
+  type RangeRecovery,
+  recoveredVersion,
+  SYSTEM_RANGE_ID,
+} from '@cordillera/ranges'
 import type { Replicas } from '@cordillera/replicas'
 import type { ReplicaState, StateStore } from '@cordillera/state'
 import { decodeRecoveries, RECOVERIES_KEY, readRecoveries } from '@cordillera/system'
@@ -120,24 +127,26 @@ export class RecoveryWatch {
         logger.warn('replica-given-up', { rangeId, replicaId, version: descriptor.epoch.version, by: by.version })
         replicas.giveUp(replica)
       }
-      return this.#collect(state)
+      return this.#collect(state, by)
     }
     const recovery = this.#known.findLast((one) => isSurvivor(replicaId, descriptor, one))
     return recovery && replicas.recover(state, recovery)
   }
 
-  async #collect(state: ReplicaState): Promise<void> {
-    if (await this.#isReplaced(state.descriptor)) await this.#parts.replicas.destroy(state)
+  async #collect(state: ReplicaState, by: RangeRecovery): Promise<void> {
+    if (await this.#isReplaced(state.descriptor, by)) await this.#parts.replicas.destroy(state)
   }
 
   /**
-   * Whether each of its keys is in a range of a later version. Until then this may be the last that is left of some of them: of what
-   * the range that was recovered has become, or of a neighbour that those that were lost had merged it with.
+   * Whether each of its keys is in a later range. Until then this may be the last that is left of some of them: of what the range that
+   * was recovered has become, or of a neighbour that those that were lost had merged it with. What they had made is kept until all of its
+   * keys were recovered: a neighbour that went on without knowing of the merge is no successor of it, whatever its version has become.
    */
-  async #isReplaced({ start, end, epoch }: Descriptor): Promise<boolean> {
+  async #isReplaced({ start, end, epoch }: Descriptor, { from }: RangeRecovery): Promise<boolean> {
+    const least = epoch.version > from ? recoveredVersion(epoch.version, []) : epoch.version + 1
     for (let key: Key | null = start; key !== null && (end === null || key < end); ) {
       const holder: Descriptor | undefined = await this.#parts.finder.findHolder(key)
-      if (holder === undefined || holder.epoch.version <= epoch.version) return false
+      if (holder === undefined || holder.epoch.version < least) return false
       key = holder.end
     }
     return true
