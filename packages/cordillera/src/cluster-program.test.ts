@@ -135,7 +135,9 @@ describe('a command', () => {
     ['range split 2 --key ff --encoding hex', '/ranges/2/split?encoding=hex', { key: 'ff' }],
     ['range split 2 --key m --keyspace a', '/ranges/2/split?keyspace=a', { key: 'm' }],
     ['range split 2 --key 8 --keyspace a --spread', '/ranges/2/split?keyspace=a&spread=true', { key: '8' }],
+    ['range split 2 --at-version 3', '/ranges/2/split', { version: 3 }],
     ['range merge 2', '/ranges/2/merge', {}],
+    ['range merge 2 --at-version 3', '/ranges/2/merge', { version: 3 }],
     ['range transfer-leader 2 --to 3', '/ranges/2/transfer-leader', { node: 3 }],
     ['range move 2 --from 1 --to 4', '/ranges/2/replicas', { add: 4, remove: 1 }],
   ])('%s', async (line, target, body) => {
@@ -208,6 +210,7 @@ describe('a command', () => {
     ['range move 2 --from 1 --to 4.5', '--to is a whole number'],
     ['range transfer-leader 2', '--to'],
     ['range merge -1', 'CONFIG_INVALID'],
+    ['range merge 2 --at-version 1.1', '--at-version'],
     ['operator cancel 7x', 'OPERATOR is a whole number'],
     ['settings set', 'name=value'],
     ['settings', '--help'],

@@ -58,8 +58,9 @@ function addRanges(range: Command, onCluster: OnCluster): void {
     .addOption(keyEncoding())
     .option('--keyspace <name>', "the keyspace of the key, if not the range's own")
     .option('--spread', 'the spread keyspace of this name; the key begins with a bucket, as in range ls')
-  onCluster(waiting(split), rangeSplit)
-  onCluster(waiting(range.command('merge <RANGE>').description('merge a range with its right neighbour')), rangeMerge)
+  onCluster(waiting(seen(split)), rangeSplit)
+  const merge = range.command('merge <RANGE>').description('merge a range with its right neighbour')
+  onCluster(waiting(seen(merge)), rangeMerge)
   const transfer = range
     .command('transfer-leader <RANGE>')
     .description('make another replica the leader')
@@ -77,6 +78,11 @@ function addRanges(range: Command, onCluster: OnCluster): void {
     .option('--unsafe', 'acknowledged writes may be lost: say which, and ask')
     .option('--yes', 'do not ask')
   onCluster(waiting(recover), rangeRecover)
+}
+
+/** A command that changes the range once more when it is given again; not so with this. */
+function seen(command: Command): Command {
+  return command.option('--at-version <N>', 'only while its version, the first number of EPOCH in range ls, is this')
 }
 
 function addOperators(operator: Command, onCluster: OnCluster): void {

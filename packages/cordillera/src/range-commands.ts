@@ -111,12 +111,19 @@ export async function rangeExplain({ client, output, io }: CommandContext, [id]:
 export function rangeSplit(context: CommandContext, [id]: CommandArguments, flags: CommandFlags): Promise<void> {
   const { key, encoding, keyspace, spread } = flags
   const target = `/v1/admin/ranges/${idOf('RANGE', id)}/split${queryOf({ encoding, keyspace, spread })}`
-  const body = key === undefined ? {} : { key }
-  return followCommand(context, { target, body, isRepeatable: key !== undefined }, flags)
+  const seen = seenVersion(flags)
+  const body = { ...(key !== undefined && { key }), ...seen }
+  return followCommand(context, { target, body, isRepeatable: key !== undefined || seen !== undefined }, flags)
 }
 
 export function rangeMerge(context: CommandContext, [id]: CommandArguments, flags: CommandFlags): Promise<void> {
-  return followCommand(context, { target: `/v1/admin/ranges/${idOf('RANGE', id)}/merge`, isRepeatable: false }, flags)
+  const target = `/v1/admin/ranges/${idOf('RANGE', id)}/merge`
+  const seen = seenVersion(flags)
+  return followCommand(context, { target, body: { ...seen }, isRepeatable: seen !== undefined }, flags)
+}
+
+function seenVersion({ atVersion: version }: CommandFlags): { readonly version: number } | undefined {
+  return version === undefined ? undefined : { version: idOf('--at-version', version) }
 }
 
 export function rangeTransferLeader(

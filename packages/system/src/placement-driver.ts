@@ -290,7 +290,9 @@ export class PlacementDriver {
     seat.planning.set(rangeId, operator)
     try {
       const task = await this.#parts.actions.plan(operator)
-      if (this.#seat === seat) await seat.operators.start(task, `${code}: ${detail}`, OPERATOR_MS)
+      // It may have been switched off while that was planned.
+      const isStillWanted = this.#seat === seat && seat.settings?.placementEnabled === true
+      if (isStillWanted) await seat.operators.start(task, `${code}: ${detail}`, OPERATOR_MS)
     } finally {
       seat.planning.delete(rangeId)
     }
